@@ -43,9 +43,9 @@ test-faults: $(VENV)/.installed-dev ## kill, stop and starve the ranks of traini
 	@echo "==> Testing what may befall ranks"
 	@$(PY) -m pytest -q -m slow tests/distributed/faults $(ARGS)
 
-test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, and all ways to stop them (some minutes)
-	@echo "==> Testing sweeps"
-	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/runs/sweep $(ARGS)
+test-sweeps: $(VENV)/.installed-sweeps ## test sweeps with Ray, all ways to stop them, and ranks on Ray (some minutes)
+	@echo "==> Testing sweeps, and ranks on Ray"
+	@$(PY) -m pytest -q -m "sweeps or not sweeps" tests/runs/sweep tests/distributed/test_ray.py $(ARGS)
 
 test-versions: $(VENV)/.installed-dev ## run a part of the tests on Python 3.11 to 3.13 and on the lowest versions
 	@$(PY) -m tools.other_versions $(ARGS)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, WorkerError
+from .halves import packed, rounded_add, unpack
 from .tree import tree_sum
 
 Vector: TypeAlias = NDArray[Any]
@@ -64,6 +65,19 @@ class Group(ABC):
             PeerLost: if a rank ended or stands still.
         """
 
+    def exchange_adding(self, outgoing: Messages, incoming: Messages, dtype: np.dtype[Any]) -> bool:
+        """`exchange`, where what comes is added to what is there, if this engine can do that without a copy.
+
+        Args:
+            outgoing: see `exchange`.
+            incoming: numbers, from one other rank.
+            dtype: their type.
+
+        Returns:
+            Whether it could; otherwise nothing was done. All ranks get the same answer.
+        """
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """End the connections. No call may follow."""
@@ -90,38 +104,53 @@ class Group(ABC):
         else:
             self.exchange({}, {root: data})
 
-    def reduce_scatter(self, array: Vector) -> slice:
+    def reduce_scatter(self, array: Vector, *, half: bool = False) -> slice:
         """Add over all ranks; afterwards this rank's part of ``array`` is the sum, and the rest is not to be read.
+
+        Args:
+            array: the terms of this rank.
+            half: send 16 bits of each float32 number, which has no more (`halves.round_in_place`); the sum is rounded.
 
         Returns:
             The part.
         """
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
+        if self.size == 2 and not half:  # the tree is one addition
+            other = 1 - self.rank
+            outgoing, incoming = ({other: _bytes(parts[rank])} for rank in (other, self.rank))
+            if self.exchange_adding(outgoing, incoming, array.dtype):
+                return own
         longest = max((one.size for one in parts), default=0)
         received = np.empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):
             pieces = [one[start : start + PIECE] for one in parts]
             mine = pieces[self.rank]
             arrived = [mine if rank == self.rank else received[rank, : mine.size] for rank in range(self.size)]
-            self.exchange(
-                {rank: _bytes(pieces[rank]) for rank in self.others},
-                {rank: _bytes(arrived[rank]) for rank in self.others},
+            self._send_and_receive(
+                {rank: pieces[rank] for rank in self.others}, {rank: arrived[rank] for rank in self.others}, half
             )
-            total = tree_sum(arrived)
+            total = tree_sum(arrived, rounded_add if half else np.add)
             if total is not mine:
                 mine[...] = total
         return own
 
-    def all_gather(self, array: Vector) -> None:
-        """Fill ``array``: each rank's part of it comes from that rank."""
-        data = [_bytes(array[part(array.size, rank, self.size)]) for rank in range(self.size)]
-        self.exchange(dict.fromkeys(self.others, data[self.rank]), {rank: data[rank] for rank in self.others})
+    def all_gather(self, array: Vector, *, half: bool = False) -> None:
+        """Fill ``array``: each rank's part of it comes from that rank.
 
-    def all_reduce(self, array: Vector) -> None:
-        """Replace ``array`` by the sum over all ranks, the same bytes on each."""
-        self.reduce_scatter(array)
-        self.all_gather(array)
+        Args:
+            array: has this rank's part.
+            half: see `reduce_scatter`.
+        """
+        parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
+        self._send_and_receive(
+            dict.fromkeys(self.others, parts[self.rank]), {rank: parts[rank] for rank in self.others}, half
+        )
+
+    def all_reduce(self, array: Vector, *, half: bool = False) -> None:
+        """Replace ``array`` by the sum over all ranks, the same bytes on each; for ``half`` see `reduce_scatter`."""
+        self.reduce_scatter(array, half=half)
+        self.all_gather(array, half=half)
 
     def barrier(self) -> None:
         """Wait until all ranks have come here."""
@@ -140,6 +169,23 @@ class Group(ABC):
     def from_main(self, value: Any = None) -> Any:
         """The value of rank 0, on every rank; see `gather`."""
         return self.gather(value if self.is_main else None)[0]
+
+    def _send_and_receive(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector], half: bool) -> None:
+        """Exchange arrays by rank, as they are or as halves."""
+        if not half:
+            self.exchange(
+                {rank: _bytes(array) for rank, array in outgoing.items()},
+                {rank: _bytes(array) for rank, array in incoming.items()},
+            )
+            return
+        once = {id(array): packed(array) for array in outgoing.values()}  # all may get the same
+        arrived = {rank: np.empty(array.size, np.uint16) for rank, array in incoming.items()}
+        self.exchange(
+            {rank: _bytes(once[id(array)]) for rank, array in outgoing.items()},
+            {rank: _bytes(halves) for rank, halves in arrived.items()},
+        )
+        for rank, halves in arrived.items():
+            unpack(halves, incoming[rank])
 
     def __enter__(self) -> Self:
         return self

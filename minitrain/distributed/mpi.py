@@ -43,6 +43,8 @@ class MpiGroup(Group):
                 f"this process was started by MPI, and mpi4py cannot be loaded ({error}): "
                 "pip install 'minitrain[distributed]'"
             ) from error
+        if MPI.Query_thread() < MPI.THREAD_SERIALIZED:  # a thread adds gradients beside the one that computes
+            raise ConfigError("this MPI library takes calls of one thread alone: pip install mpich has another")
         self._mpi, self._world = MPI, MPI.COMM_WORLD
         super().__init__(self._world.Get_rank(), self._world.Get_size())
         self.patience, self.failure, self.watched = patience, "", False

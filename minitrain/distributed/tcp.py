@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
 import selectors
 import socket
 import struct
 import time
+from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .group import Group, Messages, PeerLost
+from .lines import MEMORY, Add, Shared, Stream, offer, take
 
 Place = tuple[str, int]
 """Host and port."""
@@ -25,7 +31,6 @@ GREETING = 20.0
 _WELCOME = "minitrain"
 LONGEST = 1 << 20
 """Bytes of a greeting."""
-_CHUNK = 1 << 20
 _BYTES_ACKED = 120  # where ``struct tcp_info`` of linux/tcp.h has ``tcpi_bytes_acked``
 _LOOK = 0.25  # seconds between two looks at ``failure``
 
@@ -57,6 +62,7 @@ class TcpGroup(Group):
         self.patience, self.failure, self.watched = patience, "", False
         self.address = root[0]
         self._peers: dict[int, socket.socket] = {}
+        self._lines: dict[int, Stream] = {}
         if size > 1:
             try:
                 self._connect_all(root, token, time.monotonic() + wait)
@@ -66,12 +72,28 @@ class TcpGroup(Group):
 
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:
         """See the base class."""
+        self._exchange(outgoing, incoming)
+
+    def exchange_adding(self, outgoing: Messages, incoming: Messages, dtype: np.dtype[Any]) -> bool:
+        """See the base class: ranks that share memory can."""
+        if not all(isinstance(self._lines[rank], Shared) for rank in incoming):
+            return False
+        its_is_first = min(incoming) < self.rank
+        self._exchange(outgoing, incoming, partial(_add, dtype=dtype, its_is_first=its_is_first))
+        return True
+
+    def _exchange(self, outgoing: Messages, incoming: Messages, add: Add | None = None) -> None:
         sending = {rank: message for rank, message in outgoing.items() if message.nbytes}
         receiving = {rank: message for rank, message in incoming.items() if message.nbytes}
+        for rank in sending.keys() | receiving.keys():
+            self._move(rank, 0, sending, receiving, add)
+        if not sending and not receiving:
+            return
         deadline = time.monotonic() + self.patience
         with selectors.DefaultSelector() as selector:
             for rank in sending.keys() | receiving.keys():
-                selector.register(self._peers[rank], _events(rank, sending, receiving), rank)
+                line = self._lines[rank]
+                selector.register(line.peer, line.events(rank in sending, rank in receiving), rank)
             while sending or receiving:
                 ready = selector.select(_LOOK)
                 if ready:
@@ -84,47 +106,51 @@ class TcpGroup(Group):
                         f"{' and '.join(map(str, sorted(sending.keys() | receiving.keys())))} for {self.patience:g} s"
                     )
                 for key, events in ready:
-                    self._move(key.data, events, sending, receiving)
-                    if key.data in sending or key.data in receiving:
-                        selector.modify(key.fileobj, _events(key.data, sending, receiving), key.data)
-                    else:
+                    rank, before = key.data, key.events
+                    self._move(rank, events, sending, receiving, add)
+                    if rank not in sending and rank not in receiving:
                         selector.unregister(key.fileobj)
+                    elif (now := self._lines[rank].events(rank in sending, rank in receiving)) != before:
+                        selector.modify(key.fileobj, now, rank)
 
     def sent(self) -> int | None:
-        """Bytes that the other ranks' systems have acknowledged so far; ``None`` where the system does not tell."""
+        """Bytes sent so far: those that the other ranks' systems have acknowledged, and those through shared memory.
+
+        ``None`` where the system does not tell.
+        """
         if not hasattr(socket, "TCP_INFO"):
             return None
         infos = [peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136) for peer in self._peers.values()]
         if any(len(info) < 136 for info in infos):  # before Linux 4.1
             return None
-        return sum(int(struct.unpack_from("Q", info, _BYTES_ACKED)[0]) for info in infos)
+        through_memory = sum(line.sent for line in self._lines.values() if isinstance(line, Shared))
+        return through_memory + sum(int(struct.unpack_from("Q", info, _BYTES_ACKED)[0]) for info in infos)
 
     def close(self) -> None:
         """Close all connections."""
-        for peer in self._peers.values():
-            peer.close()
+        for one in (self._peers | self._lines).values():  # of one that failed while it began, some have no line
+            one.close()
         self._peers.clear()
+        self._lines.clear()
 
-    def _move(self, rank: int, events: int, sending: dict[int, memoryview], receiving: dict[int, memoryview]) -> None:
+    def _move(
+        self,
+        rank: int,
+        events: int,
+        sending: dict[int, memoryview],
+        receiving: dict[int, memoryview],
+        add: Add | None,
+    ) -> None:
         """Send to and receive from a rank whatever goes without waiting."""
-        peer = self._peers[rank]
         try:
-            if events & selectors.EVENT_READ and rank in receiving:
-                count = peer.recv_into(receiving[rank])
-                if not count:
-                    raise self._lost(rank)
-                receiving[rank] = receiving[rank][count:]
-                if not receiving[rank].nbytes:
-                    del receiving[rank]
-            if events & selectors.EVENT_WRITE and rank in sending:
-                count = peer.send(sending[rank][:_CHUNK])
-                sending[rank] = sending[rank][count:]
-                if not sending[rank].nbytes:
-                    del sending[rank]
-        except BlockingIOError:
-            pass
+            moved = self._lines[rank].move(events, sending.get(rank), receiving.get(rank), add)
         except OSError as error:
             raise self._lost(rank) from error
+        for messages, count in zip((sending, receiving), moved, strict=True):
+            if count:
+                messages[rank] = messages[rank][count:]
+                if not messages[rank].nbytes:
+                    del messages[rank]
 
     def _lost(self, rank: int) -> PeerLost:
         """That a rank ended; with the reason, if somebody learns it within a moment."""
@@ -155,10 +181,15 @@ class TcpGroup(Group):
                     self._peers[rank] = self._connect((host, port), token, mine, deadline)
                 while len(self._peers) < self.size - 1:
                     self._accept(listener, token, deadline)
-        for peer in self._peers.values():
+        memory = MEMORY // self.size >> 14 << 14  # so that all slots have whole pages
+        for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
-            peer.setblocking(False)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                self._lines[rank] = _line(peer, memory, first=self.rank < rank)
+            except (OSError, ValueError) as error:
+                raise PeerLost(f"rank {self.rank}: rank {rank} ended while the ranks met") from error
+            peer.setblocking(False)
 
     def _require_welcome(self, root: Place, deadline: float) -> None:
         """Make sure that it is rank 0 who listens there: it greets at once, though other ranks may come much later."""
@@ -219,6 +250,29 @@ class TcpGroup(Group):
         return peer
 
 
+def _add(mine: NDArray[Any], its: NDArray[Any], *, dtype: np.dtype[Any], its_is_first: bool) -> None:
+    """Add bytes that are numbers to others, in the order of the ranks."""
+    own, other = mine.view(dtype), its.view(dtype)
+    np.add(*((other, own) if its_is_first else (own, other)), out=own)
+
+
+def _line(peer: socket.socket, memory_size: int, *, first: bool) -> Stream:
+    """The way to another rank: through shared memory if both ends have the same address and can reach it."""
+    if peer.getsockname()[0] != peer.getpeername()[0]:
+        return Stream(peer)
+    if not first:
+        offered = receive_json(peer)
+        memory = None if offered is None else take(offered, memory_size)
+        send_json(peer, memory is not None)
+        return Stream(peer) if memory is None else Shared(peer, memory, first=False)
+    made = offer(memory_size)
+    send_json(peer, None if made is None else made[1])
+    taken = receive_json(peer)
+    if made is not None:
+        os.close(made[1]["file"])
+    return Shared(peer, made[0], first=True) if made is not None and taken else Stream(peer)
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody uses at the moment."""
     with socket.socket() as probe:
@@ -273,8 +327,3 @@ def own_address(root: Place) -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
-
-
-def _events(rank: int, sending: Messages, receiving: Messages) -> int:
-    read = selectors.EVENT_READ if rank in receiving else 0
-    return read | (selectors.EVENT_WRITE if rank in sending else 0)

@@ -11,7 +11,7 @@ adds it by itself, and the sum over all ranks has the bytes that one rank alone 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import Array, array_module
 
+Add = Callable[..., Any]
+"""``add(left, right, out=out)``, such as ``np.add``."""
 
-def tree_sum(terms: Sequence[NDArray[Any]]) -> NDArray[Any]:
+
+def tree_sum(terms: Sequence[NDArray[Any]], add: Add = np.add) -> NDArray[Any]:
     """The sum of ``terms`` in the order of the tree, in place: the memory of the first term then has it."""
     if len(terms) == 1:
         return terms[0]
     half = 1 << ((len(terms) - 1).bit_length() - 1)
-    left, right = tree_sum(terms[:half]), tree_sum(terms[half:])
-    np.add(left, right, out=left)
+    left, right = tree_sum(terms[:half], add), tree_sum(terms[half:], add)
+    add(left, right, out=left)
     return left
 
 
@@ -38,10 +41,11 @@ class TreeSum:
 
     Args:
         arrays: the memory in which the terms come, and in the end the sum.
+        add: adds two arrays; by default as their module does.
     """
 
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self.arrays = list(arrays)
+    def __init__(self, arrays: Sequence[Array], add: Add | None = None) -> None:
+        self.arrays, self._add = list(arrays), add
         self._waiting: list[tuple[int, list[Array]]] = []  # branches from left to right, with their heights
         self._spare: list[list[Array]] = []
 
@@ -57,7 +61,7 @@ class TreeSum:
             # If this is the last term, what waits is its left neighbour, at whatever height.
             level, left = self._waiting.pop()
             for own, other in zip(self.arrays, left, strict=True):
-                array_module(own).add(other, own, out=own)
+                (self._add or array_module(own).add)(other, own, out=own)
             self._spare.append(left)
             height = level + 1
         if not last:

@@ -77,7 +77,12 @@ class SupervisedContrastiveLoss(LossFunction):
     Args:
         temperature: divisor of the cosines, above 0.
         reduction: see ``Reduced``; the count of the mean is the number of samples with another of their class.
+
+    Attributes:
+        compares_samples: tells a trainer that the loss is that of a whole batch and not of its micro-batches.
     """
+
+    compares_samples = True
 
     def __init__(self, temperature: float = 0.07, reduction: str | None = None) -> None:
         super().__init__(reduction, temperature=temperature)

@@ -80,7 +80,17 @@ def clip_by_global_norm(model: Module, max_norm: float | None, *, count: float =
     """
     if max_norm != math.inf:
         POSITIVE.check("clip_by_global_norm", max_norm=max_norm)
-    total = finite_grad_norm(model)
+    return clip_to(finite_grad_norm(model), max_norm, count=count)
+
+
+def clip_to(total: float, max_norm: float | None, *, count: float) -> Clip:
+    """`clip_by_global_norm` of gradients whose norm is known.
+
+    Args:
+        total: the norm of the summed gradient.
+        max_norm: the limit of the mean gradient; ``None`` or infinity for none.
+        count: number of targets of the sum.
+    """
     norm = total / count if count else math.nan
     limit = math.inf if max_norm is None else max_norm
     return Clip(norm, min(1.0, limit / (norm + 1e-6)) / count if count else 0.0)

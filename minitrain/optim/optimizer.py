@@ -140,9 +140,10 @@ class Optimizer(SpanOwner):
                 "grad_scale": grad_scale if is_cupy(grad_scale) else float(grad_scale),
             }
             if shared is not None:
-                mine = shared.own(span)
-                self.update(span.data[mine], span.grad()[mine], moments, **options)
-                shared.send(span)
+                grad = span.grad()
+                for number, (part, own) in enumerate(shared.parts(span, moments)):
+                    self.update(span.data[part], grad[part], own, **options)
+                    shared.send(span, number)
                 continue
             if not span.frozen():
                 self.update(span.data, span.grad(), moments, **options)
@@ -151,6 +152,8 @@ class Optimizer(SpanOwner):
                 if parameter.trainable:
                     own = {name: span.part(array, path) for name, array in moments.items()}
                     self.update(parameter.data, parameter.read_grad(), own, **options)
+        if shared is not None:
+            shared.wait()
         for parameter, upper in self._bounded:
             if parameter.trainable:
                 parameter.data[...] = parameter.data.clip(None, upper)
@@ -176,8 +179,8 @@ class Optimizer(SpanOwner):
     def share(self, group: Group) -> None:
         """Share the moments among ranks: each keeps those of its part of the weights, updates them, and sends them.
 
-        That is stage 1 of ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054). The weights get the same bytes. The state
-        then has `Piece`s in place of arrays.
+        That is stage 1 of ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054), and with gradients that were added for
+        their owner alone, stage 2. The weights get the same bytes. The state then has `Piece`s in place of arrays.
 
         Args:
             group: the ranks, which all have this optimizer over equal weights.
@@ -187,7 +190,7 @@ class Optimizer(SpanOwner):
         """
         shared = SharedMoments(group, self._spans, type(self).__name__)
         self._moments: list[dict[str, Array]] = [
-            {name: array[shared.own(span)].copy() for name, array in moments.items()}
+            {name: shared.of_own(span, array) for name, array in moments.items()}
             for span, moments in zip(self._spans, self._moments, strict=True)
         ]
         self._shared = shared

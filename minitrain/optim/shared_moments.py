@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, to_numpy
+from ..backend.arrays import Array, array_module, to_numpy
+from ..distributed.background import Background
 from ..distributed.group import Group
 from ..distributed.pieces import Piece
 from ..errors import ConfigError, MinitrainError
 from ..states import Arrays, Kind
+from .buckets import cut
 from .groups import Span
 from .state import load_arrays
 
@@ -29,37 +31,67 @@ class SharedMoments:
     """
 
     def __init__(self, group: Group, spans: Sequence[Span], owner: str) -> None:
-        self.group = group
+        self.group, self._background = group, Background()
         if any(span.flat_grad is None for span in spans):
             raise ConfigError(
                 f"{owner} cannot share its moments, since it updates parameters one by one: call pack(model) before "
                 "the optimizer is made; Muon and Adafactor need whole matrices, take AdamW instead"
             )
 
-    def own(self, span: Span) -> slice:
-        """The part of a span's buffer that belongs to this rank.
+    def own(self, span: Span) -> list[slice]:
+        """The parts of a span's buffer that belong to this rank: its part of every bucket.
 
         Raises:
             MinitrainError: if a parameter was frozen meanwhile.
         """
         if frozen := span.frozen():
             raise MinitrainError(f"{frozen[0]} was frozen while ranks share the moments: freeze before the training")
-        return self.group.part(span.data.size)
+        return [_part(bucket, self.group) for bucket, _ in _buckets(span)]
 
-    def send(self, span: Span) -> None:
-        """Give the others this rank's weights, and take theirs."""
-        self.group.all_gather(span.data)
+    def of_own(self, span: Span, array: Array) -> Array:
+        """A copy of this rank's parts of an array that is laid out like the span, one after the other."""
+        own = [array[part] for part in self.own(span)]
+        return array_module(array).concatenate(own)  # type: ignore[no-any-return]
+
+    def parts(self, span: Span, moments: Mapping[str, Array]) -> Iterator[tuple[slice, dict[str, Array]]]:
+        """Each part of the span with its moments. After its update, `send` is called, and `wait` after the last one."""
+        start = 0
+        for part in self.own(span):
+            stop = start + part.stop - part.start
+            yield part, {name: array[start:stop] for name, array in moments.items()}
+            start = stop
+
+    def send(self, span: Span, number: int) -> None:
+        """Give the others this rank's weights in bucket ``number``, and take theirs, while the next is updated."""
+        bucket = span.data[_buckets(span)[number][0]]
+        self._background.submit(lambda: self.group.all_gather(bucket))
+
+    def wait(self) -> None:
+        """Wait until all weights have come."""
+        self._background.wait()
 
     def pieces(self, span: Span, moments: Mapping[str, Array]) -> Iterator[tuple[str, Piece]]:
         """This rank's pieces of a span's moments, by ``<moment>.<path>``; some are empty."""
-        own = self.own(span)
-        for path, (parameter, where) in span.parts.items():
-            assert where is not None  # since the span is a flat buffer
-            start, stop = max(where.start, own.start), min(where.stop, own.stop)
-            stop = max(start, stop)
-            for name, array in moments.items():
-                data = array[start - own.start : stop - own.start]
-                yield f"{name}.{path}", Piece(data, tuple(parameter.data.shape), start - where.start)
+        before = 0  # elements of this rank in the buckets before
+        for (_, paths), own in zip(_buckets(span), self.own(span), strict=True):
+            for path in paths:  # a parameter lies in one bucket, so that a rank has one piece of it
+                parameter, where = span.parts[path]
+                assert where is not None  # since the span is a flat buffer
+                start, stop = max(where.start, own.start), min(where.stop, own.stop)
+                stop = max(start, stop)
+                for name, array in moments.items():
+                    data = array[before + start - own.start : before + stop - own.start]
+                    yield f"{name}.{path}", Piece(data, tuple(parameter.data.shape), start - where.start)
+            before += own.stop - own.start
+
+
+def _buckets(span: Span) -> list[tuple[slice, list[str]]]:
+    return list(cut({path: where for path, (_, where) in span.parts.items() if where is not None}, span.data.size))
+
+
+def _part(bucket: slice, group: Group) -> slice:
+    own = group.part(bucket.stop - bucket.start)
+    return slice(bucket.start + own.start, bucket.start + own.stop)
 
 
 def kinds_of(arrays: Mapping[str, Any]) -> Kind:

@@ -40,8 +40,8 @@ def refuse_ranks_alone(config: RunConfig) -> None:
     """
     if config.ranks > 1:
         raise ConfigError(
-            f"ranks={config.ranks} are started by `minitrain train` on the command line, and not by a sweep; in "
-            "Python, call start_run or resume_run on each rank, with its group=..."
+            f"ranks={config.ranks} are started by `minitrain train` on the command line; in Python, call start_run or "
+            "resume_run on each rank, with its group=..."
         )
 
 

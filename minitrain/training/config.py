@@ -41,8 +41,20 @@ class TrainingConfig(Section):
         "memory, on one rank alone. null is in_place in one process and tree in several.",
         one_of=("tree", "in_place"),
     )
-    share_moments: bool = setting(
-        False, "Whether each rank keeps only its part of the optimizer's moments (ZeRO, stage 1): saves memory."
+    zero: int = setting(
+        0,
+        "What each rank keeps only its share of (the stage of ZeRO): 1 the optimizer's moments, 2 the gradients too. "
+        "Saves memory; the result has the same bytes.",
+        at_least=0,
+        at_most=2,
+    )
+    overlap: bool = setting(
+        True, "Whether ranks add their gradients while the backward is still running, or after it: the same bytes."
+    )
+    reduce_dtype: str = setting(
+        "float32",
+        "How gradients travel between ranks. bfloat16 halves the traffic and rounds every sum of gradients.",
+        one_of=("float32", "bfloat16"),
     )
     max_grad_norm: float | None = setting(
         1.0, "A gradient with a larger norm is scaled down to this norm; null never clips.", above=0

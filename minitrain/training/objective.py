@@ -8,7 +8,7 @@ evaluated cross-entropy is the perplexity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from ..backend.arrays import array_module, is_cupy
@@ -16,7 +16,6 @@ from ..backend.deferred import watch
 from ..data.loading.batches import IGNORED
 from ..errors import ConfigError, DataError
 from ..losses.base import Reduced
-from ..losses.gradient_caching import backward_in_parts, features_in_parts
 from ..measures.base import Measures
 from ..measures.fields import inputs_and_targets, lengths_of
 from ..measures.top_k import Accuracy
@@ -35,7 +34,8 @@ class Objective(Protocol):
       digits of float64, whatever the batches, and an evaluation knows the loss of each sample.
     - ``is_likelihood``: an evaluation measures a negative log-likelihood in nats, whose exponential is a perplexity.
     - ``smooths``: the loss of training has parts that an evaluation leaves out.
-    - ``inputs_and_groups(batch)`` with ``contrast``: the loss compares the samples of a batch, see `WholeBatch`.
+    - ``inputs_and_groups(batch)`` with ``contrast``: the loss compares the samples of a batch, see
+      `minitrain.training.steps.whole_batch`.
     """
 
     def loss(self, batch: Any, *, key: Key | None = None) -> tuple[Loss, Any]:
@@ -74,7 +74,8 @@ class ModelWithLoss:
         loss_fn: ``forward(outputs, targets)`` and ``backward(dloss, cache)``, or a pair of such functions. The loss
             is ``Loss(total, count)``, or a number: the mean over the samples of the batch. A mean over anything else,
             such as over the targets that are not padding, cannot be split: return ``Loss(total, count)``. If there is a
-            ``plain()``, an evaluation uses the loss that it returns.
+            ``plain()``, an evaluation uses the loss that it returns. One that compares the samples of a batch has
+            ``compares_samples = True``, and returns ``Loss(total, count)``: see `ModelWithComparedLoss`.
 
     Attributes:
         classifies: whether the outputs are scores of classes, as the loss says.
@@ -150,54 +151,50 @@ class ModelWithLoss:
         self.model.backward(doutputs[0] if isinstance(doutputs, tuple) else doutputs, cache.model)
 
 
-class WholeBatchCache(NamedTuple):
-    """Saved for the backward."""
+class ModelWithComparedLoss(ModelWithLoss):
+    """A model and a loss that compares the samples of a batch, such as `SupervisedContrastiveLoss`.
 
-    inputs: list[tuple[Any, ...]]  # of each micro-batch
-    loss: Any
-    key: Key | None
-
-
-class WholeBatch:
-    """An objective that compares the samples of a batch, on a batch in parts: the gradient is that of the whole batch.
-
-    The encoders see one part at a time, twice; see `minitrain.losses.gradient_caching`.
+    In training, the loss sees the outputs of all micro-batches together, see `minitrain.training.steps.whole_batch`.
 
     Args:
-        objective: such as `DualEncoder`. ``inputs_and_groups(batch)`` returns the inputs of its ``forward``, whose
-            features and cache its ``backward`` takes, and an array (B,) or ``None``, which its loss ``contrast`` takes
-            after the features.
+        model: see `ModelWithLoss`; its outputs are one array (B, ...).
+        loss_fn: see `ModelWithLoss`; it has ``compares_samples = True``.
+
+    Attributes:
+        contrast: the loss of the outputs and targets of a whole batch.
     """
 
-    def __init__(self, objective: Any) -> None:
-        self.objective = objective
+    def __init__(self, model: Any, loss_fn: Any) -> None:
+        super().__init__(model, loss_fn)
+        self.contrast = _OfWholeBatch(*self._training)
 
-    @staticmethod
-    def suits(objective: Any) -> bool:
-        """Whether an objective compares the samples of a batch in this way."""
-        return hasattr(objective, "inputs_and_groups") and hasattr(objective, "contrast")
+    def inputs_and_groups(self, batch: Any) -> tuple[tuple[Any, ...], Any]:
+        """What ``forward`` takes of a batch, and the targets, which the loss takes besides the outputs."""
+        inputs, targets = inputs_and_targets(batch)
+        return (inputs, lengths_of(batch) if self._takes_lengths else None), targets
 
-    @classmethod
-    def of(cls, objective: Any, micro_batches: Iterable[tuple[int, Any]]) -> tuple[Any, list[tuple[int, Any]]]:
-        """The objective of a step and its only micro-batch, the list of all. A batch in one part stays as it is."""
-        parts = list(micro_batches)
-        if len(parts) < 2:
-            return objective, parts
-        return cls(objective), [(parts[0][0], [batch for _, batch in parts])]
+    def forward(self, inputs: Any, lengths: Any = None, *, key: Key | None = None) -> tuple[Any, Any]:
+        """The model's outputs (B, ...) and the cache."""
+        settings = {"key": key} if self._takes_key else {}
+        if self._takes_lengths:
+            settings["lengths"] = lengths
+        outputs, cache = self.model.forward(inputs, **settings)
+        return outputs, cache
 
-    def loss(self, parts: Sequence[Any], *, key: Key | None = None) -> tuple[Loss, WholeBatchCache]:
-        """The summed loss of all parts together, and the cache."""
-        read = [self.objective.inputs_and_groups(part) for part in parts]
-        inputs, groups = [one for one, _ in read], [some for _, some in read]
-        features = features_in_parts(self.objective, inputs, key=key)
-        whole = None if any(some is None for some in groups) else array_module(groups[0]).concatenate(groups)
-        loss, cache = self.objective.contrast.forward(*features, whole)
-        return loss, WholeBatchCache(inputs, cache, key)
+    def backward(self, doutputs: Any, cache: Any) -> None:
+        """Add the gradients of the model's parameters, from that of its outputs."""
+        self.model.backward(doutputs, cache)
 
-    def loss_backward(self, cache: WholeBatchCache, dtotal: float = 1.0) -> None:
-        """Add the gradients of ``dtotal`` times the summed loss to the parameters."""
-        gradients = self.objective.contrast.backward(dtotal, cache.loss)
-        backward_in_parts(self.objective, cache.inputs, gradients, key=cache.key)
+
+class _OfWholeBatch(NamedTuple):
+    """A loss as `ModelWithComparedLoss` needs it: gradients of the outputs alone, in a tuple."""
+
+    forward: Callable[..., Any]
+    of_outputs: Callable[..., Any]
+
+    def backward(self, dtotal: Any, cache: Any) -> tuple[Any]:
+        found = self.of_outputs(dtotal, cache)
+        return (found[0] if isinstance(found, tuple) else found,)
 
 
 def _functions(loss_fn: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -238,7 +235,7 @@ def objective_of(model: Any, loss_fn: Any = None) -> Any:
         ConfigError: if there is neither, or if it takes the random key as ``rng``.
     """
     if loss_fn is not None:
-        return ModelWithLoss(model, loss_fn)
+        return (ModelWithComparedLoss if getattr(loss_fn, "compares_samples", False) else ModelWithLoss)(model, loss_fn)
     if not (hasattr(model, "loss") and hasattr(model, "loss_backward")):
         raise ConfigError(
             f"{type(model).__name__} has no loss(batch) and loss_backward(cache) of its own: "

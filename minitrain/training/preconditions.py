@@ -15,12 +15,12 @@ from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError, nearest
 from ..folder import RunFolder
 from ..folder.names import CHECKPOINTS, METRICS
-from .callbacks.base import Callback
+from .callbacks.base import Callback, sees_gradients
 from .callbacks.control.guards import NaNGuard, SpikeGuard
 from .config import TrainingConfig
-from .objective import WholeBatch
 from .privacy import DPSGD
 from .setup import Setup
+from .steps.whole_batch import WholeBatch
 
 ALIASES = {
     "train_dataloader": "train_data",
@@ -206,27 +206,51 @@ def check_privacy_fits(setup: Setup, privacy: DPSGD | None, callbacks: Iterable[
             )
 
 
-def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None, group: Group | None) -> None:
+def check_ranks_fit(
+    setup: Setup,
+    config: TrainingConfig,
+    privacy: DPSGD | None,
+    group: Group | None,
+    callbacks: Iterable[Callback] = (),
+) -> None:
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+        ConfigError: if it is on a GPU, or a callback reads gradients that no rank has, or 16 bits of them do not do.
     """
     if group is None:
         return
     if privacy is not None:
-        raise ConfigError("private training runs in one process: leave distributed and privacy apart")
-    if WholeBatch.suits(setup.objective) and group.size > 1:
-        raise ConfigError(
-            f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
-            "share yet: train it in one process"
-        )
+        privacy.share(group)
     if setup.device != "cpu" and group.size > 1:
         raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
-    if config.share_moments and group.size > 1:
+    if config.reduce_dtype != "float32":
+        for path, parameter in setup.model.named_parameters():
+            if parameter.data.dtype.name != "float32":
+                raise ConfigError(
+                    f"reduce_dtype={config.reduce_dtype} is for gradients of float32, but {path} is "
+                    f"{parameter.data.dtype}: leave reduce_dtype out, or make the model with dtype='float32'"
+                )
+    if config.zero and group.size > 1:
         if config.async_checkpoints or config.checkpoint_url:
             raise ConfigError(
-                "share_moments=true saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
+                f"zero={config.zero} saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
                 "not know yet: leave one of them out"
             )
+        if config.zero == 2:
+            if privacy is not None:
+                raise ConfigError("zero=2 does not go with private training, which adds whole gradients: set zero=1")
+            _check_nobody_reads_gradients(setup, callbacks)
         setup.optimizer.share(group)
+
+
+def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -> None:
+    """Check that nothing looks at the whole gradient, which no rank has in stage 2 of ZeRO."""
+    if setup.arithmetic.scaler is not None:
+        raise ConfigError("zero=2 does not go with precision=float16, which scales whole gradients: use bfloat16")
+    for callback in callbacks:
+        if callback.reads_gradients and sees_gradients(callback):
+            raise ConfigError(
+                f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all. "
+                "Set zero=1, or reads_gradients = False in a callback of your own that does not"
+            )

@@ -30,7 +30,7 @@ from .loss_scale import Arithmetic
 from .memory import shortage
 from .nonfinite import with_advice
 from .objective import counted_by, objective_of
-from .parallel.together import Together
+from .parallel.together import together_as
 from .preconditions import (
     check_precision_fits,
     check_privacy_fits,
@@ -171,8 +171,6 @@ class Trainer(ByHand):
         self.view = StepView(self.state, self.control, steps, config.log_every, warn)
         refuse_single_callback(callbacks)
         check_privacy_fits(self.setup, privacy, callbacks)
-        check_ranks_fit(self.setup, config, privacy, group)
-        self._together = together = None if group is None else Together(group, self.setup.accumulation)
         self._writes = group is None or group.is_main
         first: list[type[Callback]] = [GradientStatistics] * config.log_gradients  # for the loggers after them
         first += [PrivacyBudget] * (privacy is not None)
@@ -180,6 +178,8 @@ class Trainer(ByHand):
             self.run.folder is not None
         )
         every = [*missing(first, callbacks), *callbacks, *missing(last, callbacks)]
+        check_ranks_fit(self.setup, config, privacy, group, every)
+        self._together = together = None if group is None else together_as(config, group)
         self.callbacks = CallbackList(one for one in every if self._writes or one.on_every_rank)
         self.checkpoints = open_checkpoints(folder, config, warn)
         self.capture = Capture(self.setup, self.run, self.state, self.callbacks)

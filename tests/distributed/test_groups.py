@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, part, run_ranks
+from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, lines, part, run_ranks, tcp
 from minitrain.distributed.group import PIECE
 from minitrain.distributed.tcp import TcpGroup, free_port
 from minitrain.distributed.tree import tree_sum
@@ -117,6 +117,29 @@ def test_a_part_of_many_pieces_is_added_whole():
         return bool((mine == 3).all())
 
     assert run_ranks(2, work) == [True, True]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_long_messages_go_through_memory_that_ranks_share_or_through_sockets(monkeypatch, size):
+    """Of several slots, and not a whole number of them; with the same bytes either way."""
+    terms, found, kinds = buffers(size, 2_000_003), list[bytes](), set[type]()
+
+    def work(group: Any) -> bytes:
+        kinds.update(type(line) for line in group._lines.values())
+        mine = terms[group.rank].copy()
+        for _ in range(2):
+            group.all_reduce(mine)
+            group.gather("short messages in between")
+        return mine.tobytes()
+
+    for offered in (lines.offer, lambda size: None):
+        monkeypatch.setattr(tcp, "offer", offered)
+        found += over_tcp(size, work)
+    total = terms[0]
+    for _ in range(2):
+        total = added([*terms] if total is terms[0] else [total] * size)
+    assert set(found) == {total.tobytes()}
+    assert kinds == {lines.Shared, lines.Stream}
 
 
 def test_parts_cover_a_buffer_and_differ_by_one():

@@ -129,7 +129,7 @@ def test_processes_end_with_the_bytes_of_one(folder):
     """One process that adds in a tree, 2 and 4 of them; one progress, one folder, one report."""
     train(folder, "one", "trainer.gradient_sum=tree")
     two = train(folder, "two", *on_processes(2))
-    train(folder, "four", *on_processes(4))
+    train(folder, "four", *on_processes(4), "trainer.zero=2")
     assert summary(folder / "two") == summary(folder / "one")
     assert summary(folder / "four") == summary(folder / "one")
     assert two.stdout.count("run folder:") == 1

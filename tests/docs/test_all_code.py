@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.docs import test_docs
 from tests.docs.pages import (
@@ -77,7 +78,7 @@ RUN_BY: dict[str, Callable[..., Any]] = {
 TAKEN_APART = {"README.md": 2, "CONTRIBUTING.md": 10}
 """Pages whose blocks are run one by one, and how many there are: a new one needs a test."""
 
-LANGUAGES = {"python", "sh", "text", "json", "toml"}
+LANGUAGES = {"python", "sh", "text", "json", "toml", "yaml"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in RUN_BY and snippets(page)])
@@ -108,5 +109,7 @@ def test_each_block_says_what_it_is(page: str) -> None:
             json.loads(text)
         elif language == "toml":
             tomllib.loads(text)
+        elif language == "yaml":
+            yaml.safe_load(text)
         elif language == "text":
             assert not text.startswith(("import ", "from ", "minitrain ", "make ", "pip ")), "python or sh"

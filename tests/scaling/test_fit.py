@@ -84,7 +84,7 @@ def test_a_sum_sends_the_bytes_of_the_formula(ranks, engine):
     sums: Any = np.sum(engine(ranks, work), axis=0)
     barrier = ranks * (ranks - 1)
     assert sums[0] == costs.bytes_of_step(ranks) + barrier
-    assert sums[1] == pytest.approx(sums[0], abs=2 * barrier)  # what is on its way is not yet acknowledged
+    assert sums[1] == pytest.approx(sums[0], abs=50 * ranks)  # rings of shared memory count too
     assert sums[2] == (3 if ranks > 1 else 2) * ranks  # nothing is scattered to nobody
 
 

@@ -6,10 +6,11 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...distributed.group import Group
 from ...errors import ConfigError
 from ...folder import RunFolder
 from ...folder.names import CONFIG
@@ -28,6 +29,7 @@ from ..arguments import UsageError
 from ..compare import show_comparison
 from ..compose import compose_config
 from ..failures import RUN_FAILED, report, traceback_kept_in, warn
+from ..options.ranks import is_a_rank, ranks_of_this_process, start_ranks_of_job
 from .arguments import SweepArguments
 from .values import read_range, read_values
 
@@ -47,9 +49,7 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
         Interrupted: by Ctrl-C or SIGTERM; its message says how to go on.
     """
     if arguments.job is not None:
-        with obeying_the_starter():
-            _train_job(Path(arguments.resume), arguments.job, train, trusted=arguments.trust)
-        return 0
+        return _do_job(arguments, train)
     given = SweepArguments.sort(arguments.settings, arguments.launcher, arguments.jobs)
     if arguments.resume is not None:
         sweep = _resume(Path(arguments.resume), given, arguments)
@@ -61,18 +61,15 @@ def train_sweep(arguments: argparse.Namespace, train: Train) -> int:
     launcher = given.make_launcher()
     if arguments.resume is None:
         sweep = begin_sweep(folder, configs, search)
-    command = [sys.executable, "-m", "minitrain", "train", "--multirun", "--resume", str(sweep.folder.resolve())]
-    for file in arguments.plugin:
-        command += ["--plugin", str(Path(file).resolve())]
     trusted = arguments.trust or arguments.resume is None  # whoever starts a sweep chose its settings
-    command += ["--trust"] * trusted
+    command = job_command(sweep.folder, arguments.plugin, trusted)
 
     def in_this_process(job: Job) -> Outcome:
-        return _outcome_here(sweep.folder, job, train, trusted=trusted)
+        return _outcome_here(sweep.folder, job, train, command, trusted=trusted)
 
     means = Means(
         train=in_this_process,
-        command=lambda name: [*command, "--job", name],
+        command=lambda name: [sys.executable, "-m", "minitrain", "train", *command, "--job", name],
         compose=compose_config,
         say=lambda text: print(("\n" if given.launcher == "serial" else "") + text, flush=True),
         go_on=lambda: go_on(sweep.folder, sweep.configs) + given.typed_launcher(),
@@ -174,29 +171,69 @@ def _resume(folder: Path, given: SweepArguments, arguments: argparse.Namespace) 
     return sweep
 
 
-def _train_job(folder: Path, name: str, train: Train, *, trusted: bool) -> None:
-    """Train the run of a job, or what is left of it."""
+def _do_job(arguments: argparse.Namespace, train: Train) -> int:
+    """Be the process of a job, or one of its ranks; returns the exit code."""
+    folder, name = Path(arguments.resume), arguments.job
+    if is_a_rank():
+        if hasattr(signal, "pthread_sigmask"):  # blocked in the process of a job, which hands requests to rank 0
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+        with ranks_of_this_process() as group:
+            _train_job(folder, name, train, trusted=arguments.trust, group=group)
+        return 0
+    config = _config_of(folder, name)
+    with obeying_the_starter():
+        if config.ranks > 1:
+            command = job_command(folder, arguments.plugin, arguments.trust)
+            return start_ranks_of_job(config, [*command, "--job", name])
+        _train_job(folder, name, train, trusted=arguments.trust)
+    return 0
+
+
+def job_command(folder: Path, plugins: Sequence[str], trusted: bool) -> list[str]:
+    """The arguments of ``minitrain train`` that do a job of a sweep, but for its name."""
+    command = ["--multirun", "--resume", str(folder.resolve())]
+    for file in plugins:
+        command += ["--plugin", str(Path(file).resolve())]
+    return command + ["--trust"] * trusted
+
+
+def _config_of(folder: Path, name: str) -> RunConfig:
     config = load_sweep(folder).configs.get(name)
     if config is None:
         raise UsageError(f"the sweep in {folder} has no run {name}")
-    run_dir = folder / name
+    return config
+
+
+def _train_job(folder: Path, name: str, train: Train, *, trusted: bool, group: Group | None = None) -> None:
+    """Train the run of a job, or what is left of it."""
+    config, run_dir = _config_of(folder, name), folder / name
     with traceback_kept_in(run_dir):
-        if (run_dir / CONFIG).exists():
-            prepared = resume_run(run_dir, trusted=trusted, warn=warn)
-            if prepared.trainer.view.is_over and (run_dir / REPORT).exists():
+        begun = (run_dir / CONFIG).exists()
+        if begun if group is None else group.from_main(begun):
+            prepared = resume_run(run_dir, trusted=trusted, warn=warn, group=group)
+            over = prepared.trainer.view.is_over and (run_dir / REPORT).exists()
+            if over if group is None else group.from_main(over):
                 print("finished before")
                 return
         else:
             refuse_what_leads_out(config, RunFolder(run_dir, trusted=trusted))
-            prepared = start_run(config, warn=warn)
+            prepared = start_run(config, warn=warn, group=group)
         train(prepared)
 
 
-def _outcome_here(folder: Path, job: Job, train: Train, *, trusted: bool) -> Outcome:
+def _outcome_here(folder: Path, job: Job, train: Train, command: Sequence[str], *, trusted: bool) -> Outcome:
     """Do a job in this process; its errors are printed as those of a single run are."""
     started = time.monotonic()
     try:
-        _train_job(folder, job.name, train, trusted=trusted)
+        config = _config_of(folder, job.name)
+        if config.ranks > 1:
+            code = start_ranks_of_job(config, [*command, "--job", job.name])
+            if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+                raise KeyboardInterrupt if code == 128 + signal.SIGINT else SystemExit(code)
+            if code:  # a rank has said why
+                return Outcome(job.name, "failed", seconds=time.monotonic() - started)
+        else:
+            _train_job(folder, job.name, train, trusted=trusted)
     except (Interrupted, KeyboardInterrupt, SystemExit) as stop:
         number = stop.signal_number if isinstance(stop, Interrupted) else _signal_of(stop)
         job.stop.ask(number)

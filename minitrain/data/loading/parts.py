@@ -26,7 +26,7 @@ def some_micro_batches(loader: Any, step: int, accumulation: int, wanted: range)
         parts: list[tuple[int, Any]] = loader.some_micro_batches(step, accumulation, wanted)
         return parts
     every: list[tuple[int, Any]] = loader.micro_batches(step, accumulation)
-    return every[wanted.start : wanted.stop]
+    return every[wanted.start : wanted.stop : wanted.step]
 
 
 def borders(size: int, parts: int, wanted: range) -> list[tuple[int, int]]:

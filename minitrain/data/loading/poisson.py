@@ -76,3 +76,15 @@ class PoissonLoader:
         """
         members = self.members(step).tolist()
         return [(place, self.dataset.collate([self.dataset[index]])) for place, index in enumerate(members)]
+
+    def some_micro_batches(self, step: int, accumulation: int, wanted: range) -> list[tuple[int, list[Any]]]:
+        """Some of ``accumulation`` parts of batch ``step``, each a list of batches of one sample.
+
+        A part may be empty, as the batch may be. No other sample is read.
+        """
+        members = self.members(step).tolist()
+        borders = [(len(members) * part // accumulation, len(members) * (part + 1) // accumulation) for part in wanted]
+        return [
+            (first, [self.dataset.collate([self.dataset[index]]) for index in members[first:end]])
+            for first, end in borders
+        ]

@@ -125,7 +125,7 @@ class BucketLoader:
         epoch, index = divmod(checked_step(step), self.steps_per_epoch)
         rows = self.plan(epoch)[index].tolist()
         parts = min(accumulation, len(rows))
-        cut = borders(len(rows), parts, range(wanted.start, min(wanted.stop, parts)))
+        cut = borders(len(rows), parts, range(wanted.start, min(wanted.stop, parts), wanted.step))
         return [(first, self.collate([self.dataset[i] for i in rows[first : first + n]])) for first, n in cut]
 
 

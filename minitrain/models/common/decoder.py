@@ -17,6 +17,7 @@ from ...nn.attention.positions import LearnedPositions, SinusoidalPositions
 from ...nn.blocks.block import PreNormBlock, PreNormBlockCache
 from ...nn.core.init import generator
 from ...nn.core.parameter import into
+from ...nn.core.ready import grads_ready
 from ...nn.layers.embedding import Embedding
 from ...nn.layers.layer_norm import LayerNorm
 from ...nn.layers.linear import Linear
@@ -179,6 +180,7 @@ class Decoder(CrossEntropyModel):
 
     def backward_hidden(self, dx: Array, cache: DecoderCache) -> None:
         """``backward`` without the head, from the gradient dx (B, T, C) of the head's input."""
+        grads_ready(self.head)
         dx = self.norm.backward(dx, cache.norm_and_head.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         embed_backward(self.tok_emb, self.pos_emb, dx, cache.embedding)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ...backend.precision import current_precision, use_precision
 from ...errors import ConfigError
 from ..core.module import Module
+from ..core.ready import grads_ready
 from .residual_block import ResidualBlock
 
 
@@ -51,8 +52,10 @@ def forward_keeping(block: Any, *inputs: Any, **options: Any) -> tuple[Any, Any]
 
 
 def backward_keeping(block: Any, dout: Any, cache: Any, **options: Any) -> Any:
-    """``block.backward``, preceded by another forward if the block recomputes."""
+    """``block.backward``, preceded by another forward if the block recomputes; its gradients are then ready."""
     if isinstance(cache, Inputs):
         with use_precision(cache.precision):
             _, cache = block.forward(*cache.inputs, **cache.options)
-    return block.backward(dout, cache, **options)
+    dx = block.backward(dout, cache, **options)
+    grads_ready(block)
+    return dx

@@ -18,9 +18,10 @@ class Parameter:
         trainable: ``False`` freezes it: backward passes skip its gradient, optimizers leave it alone.
         group: its own weight decay and learning rate, if any (``minitrain.nn.assign_groups``).
         upper: the largest value of an element, or ``None``. Optimizers clip to it after each update.
+        writes: how often somebody has asked where to write the gradient.
     """
 
-    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable", "upper")
+    __slots__ = ("_buffer", "_fresh", "data", "group", "trainable", "upper", "writes")
 
     def __init__(self, data: Array, *, trainable: bool = True, upper: float | None = None) -> None:
         self.data = data
@@ -29,6 +30,7 @@ class Parameter:
         self.group = EVERYTHING
         self._buffer: Array | None = None
         self._fresh = True
+        self.writes = 0
 
     def __repr__(self) -> str:
         return f"Parameter({tuple(self.data.shape)}, {self.data.dtype}{'' if self.trainable else ', frozen'})"
@@ -41,6 +43,7 @@ class Parameter:
         """
         buffer = self.read_grad()
         self._fresh = False
+        self.writes += 1
         return buffer
 
     @grad.setter
@@ -78,6 +81,7 @@ class Parameter:
             return SKIP
         target = Into(self.grad_buffer(), accumulate=not self._fresh)
         self._fresh = False
+        self.writes += 1
         return target
 
     def rebind(self, data: Array, grad: Array | None) -> None:

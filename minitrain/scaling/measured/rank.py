@@ -46,7 +46,14 @@ class Meter:
 
     def __init__(self, group: Group) -> None:
         self._group, self._calls, self._bytes = group, 0, 0
-        exchange = group.exchange
+        exchange, exchange_adding = group.exchange, group.exchange_adding
+
+        def counted_adding(outgoing: Messages, incoming: Messages, dtype: Any) -> bool:
+            done = exchange_adding(outgoing, incoming, dtype)
+            if done:
+                self._calls += 1
+                self._bytes += sum(data.nbytes for data in outgoing.values())
+            return done
 
         def counted(outgoing: Messages, incoming: Messages) -> None:
             self._calls += 1
@@ -54,6 +61,7 @@ class Meter:
             exchange(outgoing, incoming)
 
         group.exchange = counted  # type: ignore[method-assign]
+        group.exchange_adding = counted_adding  # type: ignore[method-assign]
 
     def read(self) -> dict[str, float]:
         """The sums so far."""

@@ -29,6 +29,8 @@ class Callback:
         reads_numbers: whether its hooks within a step look at a loss or a norm, or measure the time of a step. A
             training on a GPU then waits for them in each step. ``False`` lets it run ahead: these numbers are then
             arrays (), which `minitrain.backend.arrays.to_number` reads.
+        reads_gradients: whether its hooks within a step look at gradients. With ``zero=2`` no rank has all of them, so
+            such a callback is refused then.
 
     Raises:
         ConfigError: if a setting is out of range.
@@ -37,6 +39,7 @@ class Callback:
     name: str = ""
     on_every_rank: ClassVar[bool] = True
     reads_numbers: bool = True
+    reads_gradients: bool = True
 
     def on_train_begin(self, view: StepView, setup: Setup, run: RunContext) -> None:
         """Before the first step of this session."""
@@ -197,6 +200,11 @@ class CallbackList:
 def missing(kinds: Sequence[type[Callback]], given: Sequence[Callback]) -> list[Callback]:
     """A callback of each kind that is not among those given."""
     return [kind() for kind in kinds if not any(isinstance(one, kind) for one in given)]
+
+
+def sees_gradients(callback: Callback) -> bool:
+    """Whether a callback has a hook that is called while there are gradients."""
+    return any(_overrides(callback, hook) for hook in ("on_substep_end", "on_before_optimizer_step"))
 
 
 def _overrides(callback: Callback, hook: str) -> bool:

@@ -8,6 +8,7 @@ same bytes for every valid number of ranks, a single one included.
 from __future__ import annotations
 
 import functools
+import math
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -19,16 +20,20 @@ from ...checkpoint.products import saved_products
 from ...data.loading.parts import some_micro_batches
 from ...distributed.agreement import refuse_differences
 from ...distributed.group import Group
-from ...distributed.micro_batches import check_ranks, share_of
+from ...distributed.micro_batches import check_ranks
 from ...distributed.tree import TreeSum
 from ...errors import BadSampleError, CheckpointError, NonFiniteError
+from ...nn.core.nonfinite import first_bad_gradient, first_bad_parameter
 from ...ops.contract.loss import Loss
-from ...optim.groups import gradients
+from ...optim.clip import Clip, clip_to
 from ...records.facts import flat
 from ...versions import versions
+from ..config import TrainingConfig
 from ..feed import batch_to
+from ..privacy.gradients import PrivateGradients
 from ..setup import Setup
 from ..state import Control
+from .gradient_sum import GradientSum
 
 _REQUESTS = ("log", "evaluate", "save", "skip", "rollback", "stop")
 _DONE, _NOT_FINITE = 1, 2  # states of a micro-batch; one that does not exist has 0
@@ -40,19 +45,25 @@ class Together:
     Args:
         group: the ranks.
         micro_batches: number of micro-batches of a step, over all ranks.
+        overlap: whether gradients are added while the last backward is running.
+        scatter: whether each rank gets its share of the sum alone (ZeRO, stage 2), see `GradientSum`.
+        half: whether gradients travel with 16 bits.
 
     Attributes:
         mine: the numbers of those of this rank.
+        sums: adds the gradients.
 
     Raises:
         ConfigError: if so many ranks cannot share so many micro-batches.
     """
 
-    def __init__(self, group: Group, micro_batches: int) -> None:
+    def __init__(
+        self, group: Group, micro_batches: int, *, overlap: bool = True, scatter: bool = False, half: bool = False
+    ) -> None:
         check_ranks(micro_batches, group.size)
-        self.group, self.micro_batches = group, micro_batches
-        self.mine = share_of(group.rank, group.size, micro_batches)
-        self._tree: TreeSum | None = None
+        self.group, self.micro_batches, self.overlap = group, micro_batches, overlap
+        self.sums = GradientSum(group, micro_batches, scatter=scatter, half=half)
+        self.mine = self.sums.mine
 
     def begin(self, setup: Setup) -> None:
         """Make sure that all ranks compute with the same versions and products.
@@ -83,36 +94,79 @@ class Together:
         parts = some_micro_batches(setup.data, number, self.micro_batches, self.mine)
         return [(first, batch_to(part, setup.device)) for first, part in parts]
 
-    def add_up(self, model: Any, losses: Iterable[Loss], count: int) -> Loss:
+    def add_up(self, model: Any, losses: Iterable[Loss], count: int, *, overlap: bool = True) -> Loss:
         """Add the gradients and the losses of all micro-batches of all ranks.
 
         Args:
             model: its gradients are fresh, and then those of one micro-batch after the other; in the end the sum.
             losses: yields the loss of each of this rank's micro-batches, after its backward.
             count: how many these are; fewer than `mine` if the batch has few samples.
+            overlap: whether a gradient is complete when a module says so in the backward.
 
         Returns:
             The loss of the whole batch.
 
         Raises:
             NonFiniteError: on every rank, if a loss is not finite on one; of the first such micro-batch.
+            MinitrainError: if a gradient was changed after a module said that it was ready.
         """
         done: list[Loss] = []
         error = None
-        if self._tree is not None:
-            self._tree.clear()  # an error may have ended the step before
+        each, sums = iter(losses), self.sums
+        sums.begin(model, overlap=overlap and self.overlap)
+        try:
+            try:
+                for number in range(count):
+                    with sums.term(last=number == count - 1):
+                        done.append(next(each))
+                    sums.take(last=number == count - 1)
+            except NonFiniteError as problem:
+                error = problem
+            sums.finish()
+        except BaseException:
+            sums.background.abandon()
+            raise
+        return self._share_losses(done, error)
+
+    def clip(self, model: Any, max_norm: float | None, *, count: float) -> Clip:
+        """The factor that limits the norm of the mean gradient, as `clip_by_global_norm` has it; the same on all ranks.
+
+        Raises:
+            NonFiniteError: on every rank, if a gradient is not finite; the message names one.
+        """
+        self.sums.prepare(model)
+        total = self.sums.norm()
+        if not math.isfinite(total):
+            reason = first_bad_parameter(model) or self._first_bad_gradient(model) or "its squares overflow"
+            raise NonFiniteError(f"the gradient's norm is {total}: {reason}")
+        return clip_to(total, max_norm, count=count)
+
+    def add_up_private(self, gradients: PrivateGradients, losses: Iterable[Loss]) -> Loss:
+        """Add the clipped gradients and the losses of all samples of all ranks; noise comes later, once for the whole.
+
+        Args:
+            gradients: adds up the clipped gradients of the samples; in the end those of all ranks.
+            losses: yields the summed loss of each of this rank's micro-batches, which may have no sample.
+
+        Returns:
+            The loss of the whole batch.
+
+        Raises:
+            NonFiniteError: on every rank, if a loss or a sample's gradient is not finite on one.
+        """
+        done: list[Loss] = []
+        error, tree = None, TreeSum([gradients.flat])
         try:
             for loss in losses:
                 done.append(loss)
-                self._add_gradients(model, last=len(done) == count)
+                last = len(done) == len(self.mine)
+                tree.add(last=last)
+                if not last:
+                    gradients.flat[...] = 0
         except NonFiniteError as problem:
             error = problem
         total = self._share_losses(done, error)
-        arrays = _written(model) if not done else gradients(model)
-        for array in arrays:
-            if not done:
-                array[...] = -0.0  # which changes no bit of what it is added to, as 0 would
-            self.group.all_reduce(array.reshape(-1))
+        self.group.all_reduce(gradients.flat)
         return total
 
     def agree(self, control: Control, signal: int = 0) -> int:
@@ -135,46 +189,50 @@ class Together:
         control.stop = self.group.from_main(control.stop) if stops else ""
         return int(told[:, 1].max())
 
-    def _add_gradients(self, model: Any, *, last: bool) -> None:
-        arrays = _written(model)
-        if self._tree is None or [*map(id, self._tree.arrays)] != [*map(id, arrays)]:
-            self._tree = TreeSum(arrays)
-        self._tree.add(last=last)
-        if not last:
-            for parameter in model.parameters():
-                parameter.zero_grad()
+    def _first_bad_gradient(self, model: Any) -> str | None:
+        """The first gradient that is not finite, by its name; each rank looks at those that it has."""
+        if not self.sums.scatter:
+            return first_bad_gradient(model)
+        for phrase in self.group.gather(self.sums.first_bad()):
+            if phrase is not None:
+                return str(phrase)
+        return None
 
     def _share_losses(self, done: list[Loss], error: NonFiniteError | None) -> Loss:
         """The sum of all losses, in the order of the micro-batches; one that is not finite is an error on all ranks."""
-        table = np.zeros((self.micro_batches, 3))  # total, count and state of each
-        for number, loss in zip(self.mine, done, strict=False):
-            table[number] = loss.total, loss.count, _DONE
+        of_ranks = np.zeros((self.group.size, len(self.mine), 3))  # total, count and state of each
+        for place, loss in enumerate(done):
+            of_ranks[self.group.rank, place] = loss.total, loss.count, _DONE
         if error is not None:
-            table[self.mine[min(len(done), len(self.mine) - 1)], 2] = _NOT_FINITE
-        self.group.all_gather(table.reshape(-1))
-        if (table[:, 2] == _NOT_FINITE).any():
-            raise self._first_of(error)
+            of_ranks[self.group.rank, min(len(done), len(self.mine) - 1), 2] = _NOT_FINITE
+        self.group.all_gather(of_ranks.reshape(-1))
+        table = (of_ranks.swapaxes(0, 1) if self.sums.in_turn else of_ranks).reshape(-1, 3)  # by micro-batch
+        if (bad := np.flatnonzero(table[:, 2] == _NOT_FINITE)).size:
+            raise self._told_by(int(bad[0] % self.group.size if self.sums.in_turn else bad[0] // len(self.mine)), error)
         total = count = 0.0
         for row in table[table[:, 2] == _DONE].tolist():
             total += row[0]
             count += row[1]
         return Loss(total, count)
 
-    def _first_of(self, error: NonFiniteError | None) -> NonFiniteError:
-        """The error of the lowest rank that has one, on all ranks."""
+    def _told_by(self, rank: int, error: NonFiniteError | None) -> NonFiniteError:
+        """The error of that rank, on all ranks."""
         mine = None if error is None else [isinstance(error, BadSampleError), str(error)]
-        bad_sample, message = next(told for told in self.group.gather(mine) if told is not None)
+        bad_sample, message = self.group.gather(mine)[rank]
         if error is not None and str(error) == message:
             return error
         return (BadSampleError if bad_sample else NonFiniteError)(message)
 
 
-def _written(model: Any) -> list[Array]:
-    """All gradients, with zeros where no backward has come; from here on all count as written."""
-    for parameter in model.parameters():
-        if parameter.trainable:
-            _ = parameter.grad
-    return gradients(model)
+def together_as(config: TrainingConfig, group: Group) -> Together:
+    """The ranks of a training with these settings."""
+    return Together(
+        group,
+        config.gradient_accumulation_steps,
+        overlap=config.overlap,
+        scatter=config.zero == 2,
+        half=config.reduce_dtype == "bfloat16",
+    )
 
 
 def _checksum(so_far: int, array: Array) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module, to_number
@@ -51,17 +52,25 @@ class PrivateGradients:
     """Adds up the gradients of the samples of a step, and puts the noisy sum where optimizers read it.
 
     Args:
-        model: its trainable parameters.
+        model: its trainable parameters, all on one device.
         clip: C, the largest norm of a sample's gradient.
         noise_multiplier: standard deviation of the noise over C.
+
+    Attributes:
+        flat: (n,) float64, the sum over the samples so far, of one parameter after the other.
+        sums: views of it, by the paths and in the shapes of the parameters.
     """
 
     def __init__(self, model: Module, clip: float, noise_multiplier: float) -> None:
         self.model, self.clip, self.noise_multiplier = model, clip, noise_multiplier
         named = model.named_parameters()
         self._parameters: dict[str, Parameter] = {path: one for path, one in named if one.trainable}
+        ends = list(accumulate(one.data.size for one in self._parameters.values()))
+        xp = array_module(next((one.data for one in self._parameters.values()), None))
+        self.flat: Array = xp.zeros(ends[-1] if ends else 0, "float64")
         self.sums: dict[str, Array] = {
-            path: array_module(one.data).zeros(one.data.shape, "float64") for path, one in self._parameters.items()
+            path: self.flat[end - one.data.size : end].reshape(one.data.shape)
+            for end, (path, one) in zip(ends, self._parameters.items(), strict=True)
         }
 
     def add(self, count: float) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from ...backend.arrays import is_array
 from ...data.loading.poisson import PoissonLoader
 from ...data.samples.datasets import ArrayDataset, SampleDataset
+from ...distributed.group import Group
 from ...errors import ConfigError, did_you_mean
 from ...random import Key, checked_seed
 from ...settings.declared import arguments, read_config, settings_of
@@ -82,6 +83,14 @@ class DPSGD:
             self.loader = PoissonLoader(data, batch_size, Key.from_seed(0))
         self.loader.key = self._sampling_key()
         return self.loader
+
+    def share(self, group: Group) -> None:
+        """Take the secret number of rank 0, so that all ranks draw the same samples and the same noise.
+
+        Args:
+            group: the ranks. Each learns the number, and the sums of gradients before there is noise in them.
+        """
+        self.load_state_dict(group.from_main(self.state_dict()))
 
     def step(self, number: int) -> PrivateStep:
         """What update ``number`` needs, counted from 0."""

@@ -61,7 +61,7 @@ class CheckpointSaver:
             return self._place(path)
         contents = self.capture()
         if any(isinstance(moment, Piece) for moment in contents.optimizer["moments"].values()):
-            raise ConfigError("share_moments=true saves into the run folder alone: leave the path out")
+            raise ConfigError("zero=1 and zero=2 save into the run folder alone: leave the path out")
         if path is not None:
             parent, name = split_location(path)
             return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents))

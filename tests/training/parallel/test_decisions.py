@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from minitrain.distributed import Group, run_ranks
-from minitrain.errors import BadSampleError, ConfigError, NonFiniteError
+from minitrain.errors import BadSampleError, NonFiniteError
 from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import Linear
-from minitrain.training import DPSGD, Callback, NaNGuard, Trainer, TrainingConfig
+from minitrain.training import Callback, NaNGuard, Trainer, TrainingConfig
 from tests.distributed.small_trainings import digest, history, on_ranks, small_trainer
 from tests.helpers.small_trainers import fingerprint
 
@@ -138,18 +138,3 @@ def test_an_error_on_one_rank_is_the_error_of_the_training():
 
     with pytest.raises(ValueError, match="my callback fails"):
         run_ranks(4, work, patience=20)
-
-
-def test_what_ranks_cannot_share_yet_is_refused():
-    def private(group: Group) -> None:
-        Trainer(
-            model=GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8)),
-            train_data=(np.zeros((4, 8), np.int32), np.zeros((4, 8), np.int32)),
-            privacy=DPSGD(clip=1.0, noise_multiplier=1.0, delta=1e-5),
-            config=TrainingConfig(batch_size=2, max_steps=1),
-            progress=False,
-            group=group,
-        )
-
-    with pytest.raises(ConfigError, match="one process"):
-        run_ranks(2, private)

@@ -74,7 +74,7 @@ def test_ranks_may_share_the_moments():
 
         def work(group: Group) -> Any:
             ema = EMA(0.9)
-            trainer = small_trainer(group, None, ema, SpikeGuard(warmup=3), GradientStatistics(), share_moments=True)
+            trainer = small_trainer(group, None, ema, SpikeGuard(warmup=3), GradientStatistics(), zero=1)
             trainer.train()
             kept = sum(piece.data.size for piece in trainer.optimizer.state_dict()["moments"].values())
             assert kept < 1.3 * 2 * trainer.model.parameter_count() / group.size
@@ -92,10 +92,10 @@ def test_shared_moments_are_saved_in_shards_and_read_by_any_number(tmp_path, ran
         return digest(trainer)
 
     def first(group: Group) -> None:
-        small_trainer(group, tmp_path / "run", max_steps=3, share_moments=True).train()
+        small_trainer(group, tmp_path / "run", max_steps=3, zero=1).train()
 
     def then(group: Group) -> Any:
-        trainer = small_trainer(group, tmp_path / "run", share_moments=ranks == 4)
+        trainer = small_trainer(group, tmp_path / "run", zero=ranks // 4)
         assert trainer.resume() == 3
         trainer.train()
         return None
@@ -112,7 +112,7 @@ def test_shared_moments_are_saved_in_shards_and_read_by_any_number(tmp_path, ran
 
 def test_moments_of_whole_matrices_cannot_be_shared():
     for optimizer, packed in ((Muon, True), (Adafactor, True), (AdamW, False)):
-        work = partial(result, optimizer=optimizer, packed=packed, share_moments=True)
+        work = partial(result, optimizer=optimizer, packed=packed, zero=1)
         with pytest.raises(ConfigError, match="cannot share its moments"):
             on_ranks(2, work)
 

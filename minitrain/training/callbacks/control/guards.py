@@ -80,6 +80,8 @@ class SpikeGuard(Callback):
         count: how often it has happened.
     """
 
+    reads_gradients = False
+
     def __init__(
         self,
         policy: str = "skip",

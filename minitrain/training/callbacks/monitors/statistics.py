@@ -91,6 +91,8 @@ class WeightStatistics(_OfParameters):
     The ``parameters`` are a pattern of their paths.
     """
 
+    reads_gradients = False
+
     def on_before_optimizer_step(self, view: StepView, gradient: Gradient) -> None:
         """Keep the weights, in steps that will be logged."""
         if view.will_log:

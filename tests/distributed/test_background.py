@@ -1,0 +1,79 @@
+"""Calls in the background: in order, their errors where somebody waits, and how much of their time was hidden."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from minitrain.distributed.background import Background
+
+
+def test_calls_come_in_order_in_another_thread():
+    background, seen = Background(), []
+    for number in range(20):
+        background.submit(lambda number=number: seen.append((number, threading.current_thread().name)))
+    background.wait()
+    assert seen == [(number, "minitrain-collectives") for number in range(20)]
+    background.wait()  # nothing to wait for
+    assert not any(thread.name == "minitrain-collectives" for thread in threading.enumerate())
+
+
+def test_an_error_comes_where_somebody_waits_and_nothing_is_called_after_it():
+    background, seen = Background(most=2), []
+    background.submit(lambda: 1 / 0)
+    for _ in range(5):  # more than may wait
+        background.submit(lambda: seen.append(1))
+    with pytest.raises(ZeroDivisionError):
+        background.wait()
+    assert not seen
+    background.submit(lambda: seen.append(2))
+    background.wait()
+    assert seen == [2]
+
+
+def test_few_calls_wait_at_a_time():
+    background, free, order = Background(most=2), threading.Event(), []
+    background.submit(free.wait)
+    background.submit(lambda: order.append("second"))
+    threading.Timer(0.05, free.set).start()
+    background.submit(lambda: None)  # waits until the first one is done
+    assert free.is_set()
+    background.wait()
+    assert order == ["second"]
+    assert background.waited > 0.02
+
+
+def test_time_is_hidden_while_something_else_is_done():
+    background = Background()
+    background.submit(lambda: time.sleep(0.05))
+    time.sleep(0.1)
+    background.wait()
+    assert background.busy >= 0.05
+    assert background.hidden > 0.5
+    background.submit(lambda: time.sleep(0.3))
+    background.wait()
+    assert background.hidden < 0.5
+
+
+def test_what_is_abandoned_ends_by_itself():
+    background, free = Background(), threading.Event()
+    background.submit(free.wait)
+    background.abandon()
+    background.wait()  # does not wait for it
+    free.set()
+    deadline = time.monotonic() + 5
+    while any(thread.name == "minitrain-collectives" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_context_is_that_of_the_thread_that_submits():
+    """Where float16 may overflow, it may do so in the background too."""
+    background, found = Background(), []
+    with np.errstate(over="ignore"):
+        background.submit(lambda: found.append(np.geterr()["over"]))
+        background.wait()
+    assert found == ["ignore"] != [np.geterr()["over"]]
