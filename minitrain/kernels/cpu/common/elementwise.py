@@ -23,18 +23,24 @@ def _logistic(u):
 
 
 @device
+def _one_minus_logistic(u, s):
+    """``1 - s`` for ``s = _logistic(u)``. Where s is nearly 1, the difference would keep few of its digits."""
+    return exp(-u) * s if u > f4(0) else f4(1) - s
+
+
+@device
 def silu(x):
     """``x s(x)`` with s the logistic function, and its slope."""
     s = _logistic(x)
-    return x * s, s * (f4(1) + x * (f4(1) - s))
+    return x * s, s * (f4(1) + x * _one_minus_logistic(x, s))
 
 
 @device
 def gelu_tanh(x):
     """GELU in the form with tanh, and its slope."""
-    u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
-    cdf = _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
-    slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
+    u = f4(2) * SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
+    cdf = _logistic(u)  # (1 + tanh(u / 2)) / 2 is the logistic function of u
+    slope = f4(2) * cdf * _one_minus_logistic(u, cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
     return x * cdf, cdf + x * slope
 
 

@@ -1,0 +1,59 @@
+"""Second order by name: ``softmax_backward_backward`` is the backward of ``softmax_backward``.
+
+A backward is a function of the gradients of the outputs and of the inputs, which it reads from its cache. Its own
+backward has one argument ``ddx`` for each gradient that the backward returns, and then the arguments of the backward.
+It returns the gradients of these arguments: one for each ``dout``, and one for each input of the forward::
+
+    ddout, dx = softmax_backward_backward(ddx, dout, cache)
+
+With ``u`` for ``ddx`` and J for the Jacobian of the forward, both results have a second meaning:
+
+- ``ddout = J u`` is the change of the output when the input moves along u. It does not depend on ``dout``.
+- ``dx`` is the change of the gradient ``J^T dout`` when the input moves along u and ``dout`` stays. As a map of u it is
+  the Hessian of ``sum(dout * out)``, so it is symmetric.
+
+So these functions also carry a direction through a forward and its backward (``along.py``). They are readable array
+code without kernels, and meant for float64 and float32: nothing is rounded to 16 bits on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..contract.op import Pair, registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+SUFFIX = "_backward_backward"
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def second_order(function: F) -> F:
+    """Register ``op_backward_backward`` as the backward of ``op_backward``.
+
+    Args:
+        function: takes one ``ddx`` for each entry of the tuple that ``op_backward`` returns, then the arguments of
+            ``op_backward``. A ``ddx`` is ``None`` for an input that has no gradient or was not given. It returns one
+            gradient for each ``dout``, and one for each input of the forward, ``None`` for an input without one.
+
+    Raises:
+        TypeError: if the name does not end in ``_backward_backward``.
+    """
+    name = function.__name__
+    if not name.endswith(SUFFIX):
+        raise TypeError(f"@second_order: {name} must end in {SUFFIX}")
+    _FUNCTIONS[name.removesuffix(SUFFIX)] = function
+    return function
+
+
+def second_order_registry() -> dict[str, Pair]:
+    """Pairs of second order by the name of the operation: each has ``op_backward`` as its forward.
+
+    Example:
+        >>> second_order_registry()["softmax"].name
+        'softmax_backward'
+    """
+    from . import activations, attention, linear, losses, norms  # noqa: F401  they register themselves
+
+    first = registry()
+    return {name: Pair(f"{name}_backward", first[name].backward, f) for name, f in _FUNCTIONS.items()}
