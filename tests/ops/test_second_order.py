@@ -113,7 +113,7 @@ def test_a_wrong_one_is_refused(monkeypatch):
 
 def test_what_it_refuses():
     with pytest.raises(GradientCheckError, match="hinge has no backward of its backward by name; there are attention"):
-        check_second(registry()["hinge"], None, np.ones(3), np.ones(3))
+        check_second(registry()["hinge"], None, np.ones(3), np.ones(3, int))
     with pytest.raises(TypeError, match="softmax_twice must end in _backward_backward"):
 
         @second_order
@@ -149,18 +149,22 @@ def test_directions_go_through_operations_and_the_code_between():
 
 
 def test_what_does_not_move_is_left_alone():
-    x = np.ones((2, 3))
+    x, sides = np.full((2, 3), 0.5), np.ones((2, 3), int)
     with Along():
-        out, cache = registry()["hinge"].forward(x, np.ones((2, 3)))
-        registry()["hinge"].backward(1.0, cache)
-    assert out.total == registry()["hinge"].forward(x, np.ones((2, 3)))[0].total
+        out, cache = registry()["hinge"].forward(x, sides)
+        dx, _ = registry()["hinge"].backward(1.0, cache)
+    assert out.total == registry()["hinge"].forward(x, sides)[0].total > 0
+    assert dx.dtype == np.float64
     assert direction_of(x).tolist() == np.zeros((2, 3)).tolist()
     assert direction_of(np.arange(3)) is None
 
 
 def test_an_operation_without_a_pair_is_named():
-    with Along(), pytest.raises(NoSecondOrderError, match=r"hinge has no backward of its backward; there are .*softmax"):
-        registry()["hinge"].forward(np.ones(3) + 0j, np.ones(3))
+    with (
+        Along(),
+        pytest.raises(NoSecondOrderError, match=r"hinge has no backward of its backward; there are .*softmax"),
+    ):
+        registry()["hinge"].forward(np.ones(3) + 0j, np.ones(3, int))
     assert issubclass(NoSecondOrderError, MinitrainError)
 
 

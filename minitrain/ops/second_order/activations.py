@@ -61,9 +61,7 @@ def element_second(ddx: Array, dout: Array, curve: Curve) -> tuple[Array, Array]
     return ddx * curve.slope, ddx * dout * curve.curvature
 
 
-def gated_second(
-    ddgate: Array, ddup: Array, dout: Array, up: Array, curve: Curve
-) -> tuple[Array, Array, Array]:
+def gated_second(ddgate: Array, ddup: Array, dout: Array, up: Array, curve: Curve) -> tuple[Array, Array, Array]:
     """Of ``f(gate) * up``: all (...,) to ddout, dgate and dup."""
     ddout = ddgate * up * curve.slope + ddup * curve.value
     dgate = dout * (ddgate * up * curve.curvature + ddup * curve.slope)
@@ -113,17 +111,13 @@ def gelu_backward_backward(ddx: Array, dout: Array, cache: GeluCache) -> tuple[A
 
 
 @second_order
-def swiglu_backward_backward(
-    ddgate: Array, ddup: Array, dout: Array, cache: SwigluCache
-) -> tuple[Array, Array, Array]:
+def swiglu_backward_backward(ddgate: Array, ddup: Array, dout: Array, cache: SwigluCache) -> tuple[Array, Array, Array]:
     """Of ``silu(gate) * up``: all (...,) to ddout, dgate and dup."""
     return gated_second(ddgate, ddup, dout, cache.up, silu_curve(cache.gate))
 
 
 @second_order
-def geglu_backward_backward(
-    ddgate: Array, ddup: Array, dout: Array, cache: GegluCache
-) -> tuple[Array, Array, Array]:
+def geglu_backward_backward(ddgate: Array, ddup: Array, dout: Array, cache: GegluCache) -> tuple[Array, Array, Array]:
     """Of ``gelu(gate) * up``: all (...,) to ddout, dgate and dup."""
     return gated_second(ddgate, ddup, dout, cache.up, gelu_curve(cache.gate, cache.approximate))
 

@@ -100,8 +100,6 @@ def drop_path_backward_backward(ddbranch: Array, dout: Array, cache: DropPathCac
 
 
 @second_order
-def rope_backward_backward(
-    ddx: Array, ddpositions: None, dout: Array, cache: RopeCache
-) -> tuple[Array, Array, None]:
+def rope_backward_backward(ddx: Array, ddpositions: None, dout: Array, cache: RopeCache) -> tuple[Array, Array, None]:
     """A rotation: all (B, T, H, D) to ddout, dx = 0, and ``None`` for the positions."""
     return rotate(ddx, cache.cos, cache.sin), 0 * ddx, None

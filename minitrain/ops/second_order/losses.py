@@ -46,11 +46,12 @@ def cross_entropy_backward_backward(
     ddtotal = _inner(name, dtotal, (ddlogits * first).sum(axis=-1), counted.shape)
     hit, share, spread_over = smoothed_target(cache)
     w = xp.ones(logits.shape[-1], logits.dtype) if class_weight is None else class_weight
-    squared = 2 * z_loss * w[y]  # (...,) the factor of L^2's derivative
-    factor = hit * w[y] + share * spread_over.sum() + squared * (highest + xp.log(total))  # (...,) F
-    p = xp.exp(logits - highest[..., None]) / total[..., None]  # (..., V)
+    wy, highest, total = w[y[..., None]], highest[..., None], total[..., None]  # (..., 1)
+    squared = 2 * z_loss * wy  # the factor of L^2's derivative
+    factor = hit * wy + share * spread_over.sum() + squared * (highest + xp.log(total))  # (..., 1) F
+    p = xp.exp(logits - highest) / total  # (..., V)
     mean = (p * ddlogits).sum(axis=-1, keepdims=True)  # (..., 1)
-    dlogits = p * (factor[..., None] * (ddlogits - mean) + squared[..., None] * mean)
+    dlogits = p * (factor * (ddlogits - mean) + squared * mean)
     dlogits = chain(name, dtotal, dlogits.astype(logits.dtype), rows=True)
     return ddtotal, xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
 
