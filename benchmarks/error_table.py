@@ -36,8 +36,8 @@ The largest error of each output and gradient, in units in the last place (ulp) 
 values come from the reference code in seventy digits, so neither side judges itself. The inputs are chosen to hurt.
 `python -m benchmarks.error_table` made this page, with PyTorch {torch}, on {processor}.
 
-Where one error is more than twice the other's, and more than {floor32:g} ulps in float32 or {floor16:g} in bfloat16, the last column has
-the reason.
+Where one error is more than twice the other's, and more than {floor32:g} ulps in float32 or {floor16:g} in bfloat16,
+the last column has the reason.
 
 ## float32
 
@@ -48,9 +48,9 @@ digits less.
 
 ## bfloat16
 
-All operations whose kernels multiply in 16 bits, on inputs that are bfloat16 numbers. One ulp is 2⁻⁷ of the power of two
-below the largest element. minitrain's operands have 16 bits, its sums and results 32; PyTorch's tensors all have 16 bits,
-and its results are rounded to them, which alone is up to half an ulp.
+All operations whose products have operands of 16 bits, on inputs that are bfloat16 numbers. One ulp is 1/128 of the
+power of two below the largest element. minitrain's operands have 16 bits, its sums and results 32. PyTorch's tensors
+all have 16 bits, and its results are rounded to them, which alone is up to half an ulp.
 
 {bfloat16}
 """

@@ -68,4 +68,4 @@ def slope_of_distribution(x: Array, cdf: Array, approximate: str) -> Array:
     """The derivative of ``distribution`` at x, where it is ``cdf``."""
     if approximate != "tanh":
         return array_module(x).exp(-0.5 * x * x) * INV_SQRT_2PI  # type: ignore[no-any-return]  # the normal density
-    return 2 * cdf * (1 - cdf) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)
+    return 2 * cdf * (1 - cdf) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # type: ignore[no-any-return]

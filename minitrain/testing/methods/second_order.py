@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ops.second_order.pairs import second_order_registry
+from ...ops.second.found import second_order_registry
 from ..gradients import functions_of
 from ..pairs import Parameters, argument_names, check
 from ..refusals import is_floating

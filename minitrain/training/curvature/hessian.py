@@ -2,10 +2,10 @@
 
 The Hessian H has as many rows as there are weights. It is never built. There are two ways to ``H v``:
 
-- Exactly, to about fourteen digits: the forward and the backward carry v along (``minitrain.ops.second_order``). It
+- Exactly, to about fourteen digits: the forward and the backward carry v along (``minitrain.ops.second``). It
   takes several times as long as a gradient, and each operation of the model needs a backward of its backward.
-- By a central difference of two gradients, two gradients' time. Its error, relative to the product, was between 1e-9 and
-  1e-5 for the models in the tests. A kink within the step, such as that of a ReLU, adds its jump.
+- By a central difference, in the time of two gradients. Its error, relative to the product, was between 1e-9 and 1e-5
+  for the models in the tests. A kink within the step, such as that of a ReLU, adds its jump.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ...backend.arrays import Array, array_module, to_numpy
 from ...data.loading.batches import map_arrays
 from ...errors import MinitrainError
-from ...ops.second_order.along import Along, carried, direction_of
+from ...ops.second.along import Along, carried, direction_of
 
 STEP = 1e-4  # of the weights' length: a longer one adds curvature to the difference, a shorter one rounding
 SHORT_STEP = 1e-7  # for the comparison, where a few digits will do: it crosses fewer kinks
@@ -96,7 +96,7 @@ class HessianProducts:
         for sign in (1, -1):
             self._move(sign * step * direction)
             ends.append(self._gradient())
-        return (ends[0] - ends[1]) / (2 * step)  # type: ignore[no-any-return]
+        return (ends[0] - ends[1]) / (2 * step)
 
     def _become(self, dtype: Any) -> None:
         """Give weights, gradients and the batch's numbers a dtype."""

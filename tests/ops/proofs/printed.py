@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import sympy as sp
@@ -18,7 +17,8 @@ from tests.helpers.places import ROOT
 
 PAGES = ROOT / "docs" / "ops"
 TOKEN = re.compile(
-    r"\\operatorname\{(\w+)\}|\\(?:bar|hat) *\\?[A-Za-z]+|\\frac\{du\}\{dx\}|\\[A-Za-z]+|\\[,;|]|[A-Za-z]'*|\d+(?:\.\d+)?|\S"
+    r"\\operatorname\{(\w+)\}|\\(?:bar|hat) *\\?[A-Za-z]+|\\frac\{du\}\{dx\}|\\[A-Za-z]+|\\[,;|]|"
+    r"[A-Za-z]'*|\d+(?:\.\d+)?|\S"
 )
 ASKS = re.compile(r"\\partial|\\int")
 NOTHING = {r"\left", r"\right", r"\,", r"\;"}

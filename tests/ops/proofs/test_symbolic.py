@@ -1,8 +1,9 @@
 """SymPy proves the formulas of twelve pages, and the code computes them to fifty digits.
 
-Forward and gradients are read from the text of the page in ``docs/ops`` (``printed.py``). SymPy differentiates the first
-and shows that the difference to the second is zero for all numbers. Then the reference code runs in seventy digits at a
-rational point, against the printed formula. What a page says in words, such as which softmax p is, is written here.
+Forward and gradients are read from the text of the page in ``docs/ops`` (``printed.py``). SymPy differentiates the
+first and shows that the difference to the second is zero for all numbers. Then the reference code runs in seventy
+digits at a rational point, against the printed formula. What a page says in words, such as which softmax p is, is
+written here.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import minitrain as mt
 from minitrain.losses import CrossEntropyLoss, MeanSquaredError
 from minitrain.models import Llama, LlamaConfig
 from minitrain.nn import Linear
-from minitrain.ops.second_order import NoSecondOrderError
+from minitrain.ops.second import NoSecondOrderError
 from minitrain.training import HessianProducts, sharpness
 from minitrain.training.objective import ModelWithLoss
 

@@ -6,12 +6,12 @@ beside any value. Then sums and products of complex numbers are the rules of dif
 between the operations needs no change (Squire, Trapp, SIAM Review 40(1), 1998).
 
 Operations are not run on complex numbers. They get the values, and their changes follow from the backward of the
-backward: ``J u`` in the forward, and in the backward, which is linear in its gradients, ::
+backward: ``J u`` in the forward, and in the backward, which is linear in its gradients::
 
     change of J^T dout  =  J^T (change of dout)  +  (change of J)^T dout
 
-For a model's loss and its gradient, the changes of the gradient are the product of the Hessian with u (Pearlmutter, Fast
-exact multiplication by the Hessian, 1994).
+For a model's loss and its gradient, the changes of the gradient are the product of the Hessian with u (Pearlmutter,
+Fast exact multiplication by the Hessian, 1994).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module, is_array
+from ...backend.arrays import array_module, is_array
 from ...backend.targets import deliver
 from ...errors import MinitrainError
 from ..contract.loss import Loss
 from ..contract.op import Observer, observe, registry
-from .pairs import second_order_registry
+from .found import second_order_registry
 
 STEP = 2.0**-330
 
@@ -148,7 +148,7 @@ class Along:
         if op not in self._second:
             raise NoSecondOrderError(
                 f"{op} has no backward of its backward; there are {', '.join(sorted(self._second))}. Write "
-                f"{op}_backward_backward under @second_order, see minitrain.ops.second_order.pairs"
+                f"{op}_backward_backward under @second_order, see minitrain.ops.second.pairs"
             )
         return self._second[op].backward
 

@@ -2,5 +2,5 @@
 
 from .along import Along as Along
 from .along import NoSecondOrderError as NoSecondOrderError
+from .found import second_order_registry as second_order_registry
 from .pairs import second_order as second_order
-from .pairs import second_order_registry as second_order_registry

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from minitrain.backend import is_array
 from minitrain.errors import MinitrainError
 from minitrain.ops import registry, second_order, second_order_registry
-from minitrain.ops.second_order import Along, NoSecondOrderError, pairs
-from minitrain.ops.second_order.along import carried, direction_of, value_of
+from minitrain.ops.second import Along, NoSecondOrderError, pairs
+from minitrain.ops.second.along import carried, direction_of, value_of
 from minitrain.testing import CheckSettings, GradientCheckError, GradientMismatch
 from minitrain.testing import strategies as mt
 from minitrain.testing.cases import CASES, EMPTY, SMALL
@@ -106,7 +106,7 @@ def test_a_wrong_one_is_refused(monkeypatch):
         ddout, dx = right(ddx, dout, cache)
         return ddout, 1.001 * dx
 
-    monkeypatch.setitem(pairs._FUNCTIONS, "softmax", wrong)
+    monkeypatch.setitem(pairs.FUNCTIONS, "softmax", wrong)
     with pytest.raises(GradientMismatch, match=r"x \(1, 3\): the worst element is"):
         check_second(registry()["softmax"], None, np.array([[0.5, 2.0, -1.0]]))
 

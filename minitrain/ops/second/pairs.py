@@ -21,11 +21,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..contract.op import Pair, registry
-
 F = TypeVar("F", bound=Callable[..., Any])
 SUFFIX = "_backward_backward"
-_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+"""By the name of the operation. `second_order_registry` has them all."""
 
 
 def second_order(function: F) -> F:
@@ -42,18 +41,5 @@ def second_order(function: F) -> F:
     name = function.__name__
     if not name.endswith(SUFFIX):
         raise TypeError(f"@second_order: {name} must end in {SUFFIX}")
-    _FUNCTIONS[name.removesuffix(SUFFIX)] = function
+    FUNCTIONS[name.removesuffix(SUFFIX)] = function
     return function
-
-
-def second_order_registry() -> dict[str, Pair]:
-    """Pairs of second order by the name of the operation: each has ``op_backward`` as its forward.
-
-    Example:
-        >>> second_order_registry()["softmax"].name
-        'softmax_backward'
-    """
-    from . import activations, attention, linear, losses, norms  # noqa: F401  they register themselves
-
-    first = registry()
-    return {name: Pair(f"{name}_backward", first[name].backward, f) for name, f in _FUNCTIONS.items()}

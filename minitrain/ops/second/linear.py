@@ -1,8 +1,8 @@
 """Backwards of the backwards of linear maps, tables, dropout and the stream.
 
-A map that is linear in its only input has the same Jacobian everywhere: ``ddout`` is the forward of ``ddx``, and nothing
-else changes. The affine map is linear in input and weight, each for itself, so a change of one changes the gradient of
-the other.
+A map that is linear in its only input has the same Jacobian everywhere: ``ddout`` is the forward of ``ddx``, and
+nothing else changes. The affine map is linear in input and weight, each for itself, so a change of one changes the
+gradient of the other.
 """
 
 from __future__ import annotations

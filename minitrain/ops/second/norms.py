@@ -33,7 +33,7 @@ class _Row:
     def jacobian(self, a: Array) -> Array:
         """``P a``: (..., C) to (..., C)."""
         inner = a - self.xhat * _mean(a * self.xhat)
-        return self.rstd * (inner - _mean(a) if self.centred else inner)
+        return self.rstd * (inner - _mean(a) if self.centred else inner)  # type: ignore[no-any-return]
 
     def curvature(self, u: Array, g: Array) -> Array:
         """The gradient of ``sum(u * P g)`` by x: (..., C), (..., C) to (..., C)."""
@@ -41,7 +41,8 @@ class _Row:
         both = _mean(u * g) - along_u * along_g
         if self.centred:
             both = both - _mean(u) * _mean(g)
-        return -self.rstd * (self.rstd * self.xhat * both + self.jacobian(u * along_g + g * along_u))
+        bent: Array = self.rstd * self.xhat * both + self.jacobian(u * along_g + g * along_u)
+        return -self.rstd * bent
 
 
 def _mean(a: Array) -> Array:
@@ -49,7 +50,7 @@ def _mean(a: Array) -> Array:
 
 
 def _second(row: _Row, weight: Array, ddx: Array, ddweight: Array, dout: Array) -> tuple[Array, Array, Array]:
-    """ddx (..., C), ddweight (C,), dout (..., C) to ddout (..., C), dx (..., C), dweight (C,); without the bias."""
+    """Ddx (..., C), ddweight (C,), dout (..., C) to ddout (..., C), dx (..., C), dweight (C,); without the bias."""
     moved = row.jacobian(ddx)  # the change of xhat
     ddout = moved * weight + row.xhat * ddweight
     dx = row.curvature(ddx, dout * weight) + row.jacobian(dout * ddweight)

@@ -57,7 +57,7 @@ def gelu_curve(x: Array, approximate: str) -> Curve:
 
 
 def element_second(ddx: Array, dout: Array, curve: Curve) -> tuple[Array, Array]:
-    """ddx (...,) and dout (...,) to ddout (...,) and dx (...,)."""
+    """The pair of a curve: ddx (...,) and dout (...,) to ddout (...,) and dx (...,)."""
     return ddx * curve.slope, ddx * dout * curve.curvature
 
 
