@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from ...backend.arrays import Array, array_module
-from ..classification.cross_entropy import CrossEntropyCache, cross_entropy_backward, smoothed_target
+from ..classification.cross_entropy import (
+    CrossEntropyCache,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    smoothed_target,
+)
+from ..classification.linear_cross_entropy import LinearCrossEntropyCache
 from ..contract.loss import chain, is_per_loss
 from ..contract.sums import sum_over
+from ..linear.linear import linear_backward, linear_forward
 from ..regression.mean_squared_error import MeanSquaredErrorCache
+from .linear import linear_backward_backward
 from .pairs import second_order
 
 
@@ -54,6 +62,45 @@ def cross_entropy_backward_backward(
     dlogits = p * (factor * (ddlogits - mean) + squared * mean)
     dlogits = chain(name, dtotal, dlogits.astype(logits.dtype), rows=True)
     return ddtotal, xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
+
+
+@second_order
+def linear_cross_entropy_backward_backward(
+    ddhidden: Array,
+    ddweight: Array,
+    ddtargets: None,
+    ddbias: Array | None,
+    ddclass_weight: None,
+    dtotal: Any,
+    cache: LinearCrossEntropyCache,
+) -> tuple[Array, Array, Array, None, Array | None, None]:
+    """The two of ``linear`` and ``cross_entropy``, one after the other, with the logits of all rows at once.
+
+    The gradient of the logits changes by the Hessian of the cross-entropy, and goes through the linear map like any
+    gradient; in addition, the linear map itself changes.
+
+    Args:
+        ddhidden: (..., C) gradient of dhidden.
+        ddweight: (V, C) gradient of dweight.
+        ddtargets: ``None``.
+        ddbias: (V,) gradient of dbias, or ``None`` without a bias.
+        ddclass_weight: ``None``.
+        dtotal: () or (...,) gradient of the total or of each row's loss.
+        cache: from the forward.
+
+    Returns:
+        ddtotal () or (...,), dhidden (..., C), dweight (V, C), ``None`` for the targets, dbias (V,) or ``None``, and
+        ``None`` for the class weights.
+    """
+    logits, head = linear_forward.reference(cache.hidden, cache.weight, cache.bias)  # (..., V)
+    options = cache.options._asdict()
+    _, entropy = cross_entropy_forward.reference(logits, cache.targets, cache.class_weight, **options)
+    dlogits = cross_entropy_backward.reference(dtotal, entropy)[0]
+    moved, *bent = linear_backward_backward(ddhidden, ddweight, ddbias, dlogits, head)
+    ddtotal, moved_dlogits, _, _ = cross_entropy_backward_backward(moved, None, None, dtotal, entropy)
+    passed = linear_backward.reference(moved_dlogits, head)
+    dhidden, dweight, dbias = (a if b is None else a + b for a, b in zip(passed, bent, strict=True))
+    return ddtotal, dhidden, dweight, None, dbias, None
 
 
 @second_order

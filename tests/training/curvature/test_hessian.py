@@ -58,10 +58,10 @@ def test_products_and_sharpness_of_a_quadratic_are_exact():
     [
         ("gpt", {}),
         ("gpt", {"positions": "rotary", "gelu": "tanh", "bias": True}),
-        ("gpt", {"positions": "alibi", "n_kv_head": 1}),
+        ("gpt", {"positions": "alibi", "n_kv_head": 1, "loss_chunk": 4}),
         ("llama", {}),
     ],
-    ids=["gpt", "gpt, rotary", "gpt, alibi", "llama"],
+    ids=["gpt", "gpt, rotary", "gpt, alibi, loss in chunks", "llama"],
 )
 def test_products_of_a_transformer_are_exact_and_symmetric(kind, changes):
     model = decoder(kind, **changes)
