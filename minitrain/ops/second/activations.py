@@ -22,7 +22,7 @@ from ..activations.softmax import SoftmaxCache
 from ..activations.softplus import SoftplusCache
 from ..activations.swiglu import SwigluCache
 from ..activations.tanh import TanhCache
-from .pairs import second_order
+from .pairs import second_order, zeros_like
 
 
 class Curve(NamedTuple):
@@ -71,8 +71,7 @@ def gated_second(ddgate: Array, ddup: Array, dout: Array, up: Array, curve: Curv
 @second_order
 def relu_backward_backward(ddx: Array, dout: Array, cache: ReluCache) -> tuple[Array, Array]:
     """The slope is 0 or 1 and does not change, but at the kink: ddx (...,), dout (...,) to ddout (...,), dx = 0."""
-    xp = array_module(ddx)
-    return xp.where(cache.out > 0, ddx, 0), xp.zeros_like(ddx)
+    return array_module(ddx).where(cache.out > 0, ddx, 0), zeros_like(ddx)
 
 
 @second_order

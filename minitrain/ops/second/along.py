@@ -117,7 +117,7 @@ class Along:
         *outputs, cache = function(*values, **options)
         loss = outputs[0] if isinstance(outputs[0], Loss) else None
         outputs = outputs if loss is None else [loss.total]
-        changes = second(*directions, *(0 * out for out in outputs), cache)[: len(outputs)]
+        changes = second(*directions, *(array_module(out).zeros_like(out) for out in outputs), cache)[: len(outputs)]
         given = [carried(out, change) for out, change in zip(outputs, changes, strict=True)]
         shown = _with(cache, [*values, *outputs], [*args, *given])
         self._kept[id(shown)] = shown, cache, directions

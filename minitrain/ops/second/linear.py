@@ -19,7 +19,7 @@ from ..linear.gelu_linear import GeluLinearCache
 from ..linear.linear import LinearCache, linear_backward
 from ..norms.residual import ResidualCache
 from .activations import gelu_curve
-from .pairs import second_order
+from .pairs import second_order, zeros_like
 
 
 @second_order
@@ -43,7 +43,7 @@ def linear_backward_backward(
     dweight = dot_rows(flat_rows(dout), flat_rows(ddx))
     if ddbias is None:
         return ddout, product(dout, ddweight), dweight, None
-    return ddout + ddbias, product(dout, ddweight), dweight, 0 * ddbias
+    return ddout + ddbias, product(dout, ddweight), dweight, zeros_like(ddbias)
 
 
 @second_order
@@ -76,7 +76,7 @@ def embedding_backward_backward(
     ddout = ddweight[tokens]
     if padding_idx is not None:
         ddout = array_module(ddout).where((tokens == padding_idx)[..., None], 0, ddout)
-    return ddout, None, 0 * weight
+    return ddout, None, zeros_like(weight)
 
 
 @second_order
@@ -84,22 +84,22 @@ def residual_backward_backward(
     ddx: Array, ddbranch: Array, dout: Array, cache: ResidualCache
 ) -> tuple[Array, Array, Array]:
     """A sum: all (...,) to ddout, dx = 0, dbranch = 0."""
-    return ddx + ddbranch, 0 * ddx, 0 * ddx
+    return ddx + ddbranch, zeros_like(ddx), zeros_like(ddx)
 
 
 @second_order
 def dropout_backward_backward(ddx: Array, dout: Array, cache: DropoutCache) -> tuple[Array, Array]:
     """The mask is constant: all (B, ...) to ddout, dx = 0."""
-    return dropout_backward.reference(ddx, cache), 0 * ddx
+    return dropout_backward.reference(ddx, cache), zeros_like(ddx)
 
 
 @second_order
 def drop_path_backward_backward(ddbranch: Array, dout: Array, cache: DropPathCache) -> tuple[Array, Array]:
     """The choice of samples is constant: all (B, ...) to ddout, dbranch = 0."""
-    return drop_path_backward.reference(ddbranch, cache), 0 * ddbranch
+    return drop_path_backward.reference(ddbranch, cache), zeros_like(ddbranch)
 
 
 @second_order
 def rope_backward_backward(ddx: Array, ddpositions: None, dout: Array, cache: RopeCache) -> tuple[Array, Array, None]:
     """A rotation: all (B, T, H, D) to ddout, dx = 0, and ``None`` for the positions."""
-    return rotate(ddx, cache.cos, cache.sin), 0 * ddx, None
+    return rotate(ddx, cache.cos, cache.sin), zeros_like(ddx), None

@@ -21,7 +21,7 @@ from ..norms.layer_norm import LayerNormCache
 from ..norms.residual_layer_norm import ResidualLayerNormCache
 from ..norms.residual_rms_norm import ResidualRMSNormCache
 from ..norms.rms_norm import RMSNormCache
-from .pairs import second_order
+from .pairs import second_order, zeros_like
 
 
 class _Row:
@@ -78,7 +78,7 @@ def layer_norm_backward_backward(
     ddout, dx, dweight = _second(row, weight, ddx, ddweight, dout)
     if ddbias is None:
         return ddout, dx, dweight, None
-    return ddout + ddbias, dx, dweight, 0 * ddbias
+    return ddout + ddbias, dx, dweight, zeros_like(ddbias)
 
 
 @second_order
@@ -109,7 +109,7 @@ def residual_layer_norm_backward_backward(
     All are (..., C), but ddweight and ddbias (C,). Returns ddtotal, ddout, dx, dbranch, dweight, dbias.
     """
     moved = ddx + ddbranch
-    dout = 0 * moved if dout is None else dout
+    dout = zeros_like(moved) if dout is None else dout
     ddout, dx, dweight, dbias = layer_norm_backward_backward(moved, ddweight, ddbias, dout, LayerNormCache(*cache))
     return moved, ddout, dx, dx, dweight, dbias
 
@@ -128,6 +128,6 @@ def residual_rms_norm_backward_backward(
     All are (..., C), but ddweight (C,). Returns ddtotal, ddout, dx, dbranch, dweight.
     """
     moved = ddx + ddbranch
-    dout = 0 * moved if dout is None else dout
+    dout = zeros_like(moved) if dout is None else dout
     ddout, dx, dweight = rms_norm_backward_backward(moved, ddweight, dout, RMSNormCache(*cache))
     return moved, ddout, dx, dx, dweight

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ...backend.arrays import Array, array_module
+
 F = TypeVar("F", bound=Callable[..., Any])
 SUFFIX = "_backward_backward"
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -43,3 +45,8 @@ def second_order(function: F) -> F:
         raise TypeError(f"@second_order: {name} must end in {SUFFIX}")
     FUNCTIONS[name.removesuffix(SUFFIX)] = function
     return function
+
+
+def zeros_like(x: Array) -> Array:
+    """Zeros of the shape, dtype and device of ``x``."""
+    return array_module(x).zeros_like(x)  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from minitrain.errors import MinitrainError
 from minitrain.ops import registry, second_order, second_order_registry
 from minitrain.ops.second import Along, NoSecondOrderError, pairs
 from minitrain.ops.second.along import carried, direction_of, value_of
+from minitrain.random import Key
 from minitrain.testing import CheckSettings, GradientCheckError, GradientMismatch
 from minitrain.testing import strategies as mt
 from minitrain.testing.cases import CASES, EMPTY, SMALL
@@ -97,6 +98,47 @@ def test_shapes_dtypes_and_an_empty_batch(case, data):
                 assert np.isfinite(got).all()
         for old, new in zip(before, (x for x in (*ddxs, *douts) if x is not None), strict=True):
             np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("name", ["residual_layer_norm", "residual_rms_norm"])
+def test_an_unused_output_counts_as_zero(name):
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((2, 3, 4), (2, 3, 4), (4,), (4,))]
+    arrays = arrays if name == "residual_layer_norm" else arrays[:3]
+    *_, cache = registry()[name].forward(*arrays)
+    ddxs, dtotal, dout = [rng.standard_normal(x.shape) for x in arrays], *rng.standard_normal((2, 2, 3, 4))
+    ddxs[0][0, 0, 0] = 0.0
+    second = second_order_registry()[name].backward
+    for given, zeros in [((None, dout), (0 * dout, dout)), ((dtotal, None), (dtotal, 0 * dtotal))]:
+        found, expected = second(*ddxs, *given, cache), second(*ddxs, *zeros, cache)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_row_of_padding_does_not_move():
+    tokens, weight = np.array([[0, 2], [1, 1]]), np.arange(8.0).reshape(4, 2)
+    _, cache = registry()["embedding"].forward(tokens, weight, padding_idx=1)
+    ddout, nothing, dweight = second_order_registry()["embedding"].backward(None, weight + 1, np.ones((2, 2, 2)), cache)
+    np.testing.assert_array_equal(ddout, [[[1, 2], [5, 6]], [[0, 0], [0, 0]]])
+    assert nothing is None
+    np.testing.assert_array_equal(dweight, np.zeros((4, 2)))
+
+
+def test_what_nothing_changes_is_zero_at_zero_too():
+    """A direction of zero is divided by nowhere."""
+    x, weight, bias = np.ones((2, 3)), np.ones((4, 3)), np.ones(4)
+    _, cache = registry()["linear"].forward(x, weight, bias)
+    found = second_order_registry()["linear"].backward(x, weight, 0 * bias, np.ones((2, 4)), cache)
+    np.testing.assert_array_equal(found[-1], np.zeros(4))
+
+
+def test_attention_with_all_its_options():
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, t, h, 3)) for t, h in ((3, 4), (5, 2), (5, 2)))
+    bias, slopes, mask = rng.standard_normal((4, 1, 5)), np.array([0.5, 0.25, 0.1, 0.0]), rng.random((3, 5)) > 0.2
+    options = {"causal": True, "window": 4, "softcap": 2.0, "scale": 0.7, "alibi_slopes": slopes, "mask": mask}
+    options |= {"dropout": 0.3, "key": Key.from_seed(3), "key_lengths": np.array([5, 4])}
+    check_second(registry()["attention"], None, q, k, v, bias, settings=CheckSettings(tolerance=1e-5), **options)
 
 
 def test_a_wrong_one_is_refused(monkeypatch):
