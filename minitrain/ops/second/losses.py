@@ -96,11 +96,10 @@ def linear_cross_entropy_backward_backward(
     options = cache.options._asdict()
     _, entropy = cross_entropy_forward.reference(logits, cache.targets, cache.class_weight, **options)
     dlogits = cross_entropy_backward.reference(dtotal, entropy)[0]
-    moved, *bent = linear_backward_backward(ddhidden, ddweight, ddbias, dlogits, head)
+    moved, bent_hidden, bent_weight, _ = linear_backward_backward(ddhidden, ddweight, ddbias, dlogits, head)
     ddtotal, moved_dlogits, _, _ = cross_entropy_backward_backward(moved, None, None, dtotal, entropy)
-    passed = linear_backward.reference(moved_dlogits, head)
-    dhidden, dweight, dbias = (a if b is None else a + b for a, b in zip(passed, bent, strict=True))
-    return ddtotal, dhidden, dweight, None, dbias, None
+    dhidden, dweight, dbias = linear_backward.reference(moved_dlogits, head)
+    return ddtotal, dhidden + bent_hidden, dweight + bent_weight, None, dbias, None
 
 
 @second_order

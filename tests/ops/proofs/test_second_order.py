@@ -109,8 +109,8 @@ def test_an_unused_output_counts_as_zero(name):
     ddxs, dtotal, dout = [rng.standard_normal(x.shape) for x in arrays], *rng.standard_normal((2, 2, 3, 4))
     ddxs[0][0, 0, 0] = 0.0
     second = second_order_registry()[name].backward
-    for given, zeros in [((None, dout), (0 * dout, dout)), ((dtotal, None), (dtotal, 0 * dtotal))]:
-        found, expected = second(*ddxs, *given, cache), second(*ddxs, *zeros, cache)
+    for passed, zeros in [((None, dout), (0 * dout, dout)), ((dtotal, None), (dtotal, 0 * dtotal))]:
+        found, expected = second(*ddxs, *passed, cache), second(*ddxs, *zeros, cache)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
