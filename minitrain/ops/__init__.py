@@ -149,6 +149,8 @@ from .routing.router_z_loss import router_z_loss_forward as router_z_loss_forwar
 from .routing.top_k_routing import TopKRoutingCache as TopKRoutingCache
 from .routing.top_k_routing import top_k_routing_backward as top_k_routing_backward
 from .routing.top_k_routing import top_k_routing_forward as top_k_routing_forward
+from .second import second_order as second_order
+from .second import second_order_registry as second_order_registry
 from .sequences.concat import ConcatCache as ConcatCache
 from .sequences.concat import concat_backward as concat_backward
 from .sequences.concat import concat_forward as concat_forward

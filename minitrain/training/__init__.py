@@ -20,7 +20,6 @@ from .callbacks import CountUnwanted as CountUnwanted
 from .callbacks import CsvLogger as CsvLogger
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import GradientStatistics as GradientStatistics
-from .callbacks import HessianProducts as HessianProducts
 from .callbacks import Histograms as Histograms
 from .callbacks import JsonlLogger as JsonlLogger
 from .callbacks import LearningRateMonitor as LearningRateMonitor
@@ -41,11 +40,12 @@ from .callbacks import ValueClipping as ValueClipping
 from .callbacks import WandbLogger as WandbLogger
 from .callbacks import WeightStatistics as WeightStatistics
 from .callbacks import create_callbacks as create_callbacks
-from .callbacks import sharpness as sharpness
 from .callbacks.base import Callback as Callback
 from .callbacks.base import CallbackList as CallbackList
 from .callbacks.registry import register_callback as register_callback
 from .config import TrainingConfig as TrainingConfig
+from .curvature import HessianProducts as HessianProducts
+from .curvature import sharpness as sharpness
 from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream
 from .loop import TrainingLoop as TrainingLoop

@@ -1,4 +1,4 @@
-"""Which functions get mistakes: backwards with their helpers, optimizers, rates, generation, scores."""
+"""Which functions get mistakes: backwards of both orders with their helpers, optimizers, rates, generation, scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import minitrain.nn.attention
 import minitrain.optim
 import minitrain.training
 from minitrain.backend.precision import operand_like
-from minitrain.ops import op, registry
+from minitrain.ops import op, registry, second_order_registry
 from minitrain.testing.mutants import Target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,12 +121,17 @@ def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for pair in registry().values():
         _reach(pair.backward.reference, found)  # type: ignore[attr-defined]
-    for module in _modules():
+    for module in (*_modules(), *_second_order()):
         for function, owner in _functions(importlib.import_module(module)):
             if function.__name__ not in SETTING_UP or _has_own_tests(module):
                 target = Target(function, owner)
                 found.setdefault(target.name, target)
     return found
+
+
+def _second_order() -> set[str]:
+    """The files with backwards of backwards."""
+    return {pair.backward.__module__ for pair in second_order_registry().values()}
 
 
 def files_of_tests(chosen: Iterable[Target]) -> list[str]:

@@ -46,23 +46,26 @@ def gelu_forward(x: Array, *, approximate: str = "tanh") -> tuple[Array, GeluCac
     Returns:
         out (...,) and the cache.
     """
-    return x * _distribution(x, approximate), GeluCache(x, approximate)
+    return x * distribution(x, approximate), GeluCache(x, approximate)
 
 
 @op("cache.x: *N; dout: *N")
 def gelu_backward(dout: Array, cache: GeluCache) -> Array:
     """Gradient of GELU: dout (...,) to dx (...,)."""
     x, approximate = cache
-    cdf = _distribution(x, approximate)
-    if approximate != "tanh":
-        slope = array_module(x).exp(-0.5 * x * x) * INV_SQRT_2PI  # the normal density
-    else:
-        slope = 2 * cdf * (1 - cdf) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # d cdf / dx
-    return dout * (cdf + x * slope)  # type: ignore[no-any-return]
+    cdf = distribution(x, approximate)
+    return dout * (cdf + x * slope_of_distribution(x, cdf, approximate))  # type: ignore[no-any-return]
 
 
-def _distribution(x: Array, approximate: str) -> Array:
+def distribution(x: Array, approximate: str) -> Array:
     """``P(Z <= x)``; ``1 + tanh(u)`` and ``1 + erf(u)`` would lose their digits where x is far below 0."""
     if approximate != "tanh":
         return 0.5 * erfc(-SQRT_HALF * x)
     return sigmoid(2 * SQRT_2_OVER_PI * (x + CUBIC * x * x * x))  # 0.5 (1 + tanh(u)) = sigmoid(2 u)
+
+
+def slope_of_distribution(x: Array, cdf: Array, approximate: str) -> Array:
+    """The derivative of ``distribution`` at x, where it is ``cdf``."""
+    if approximate != "tanh":
+        return array_module(x).exp(-0.5 * x * x) * INV_SQRT_2PI  # type: ignore[no-any-return]  # the normal density
+    return 2 * cdf * (1 - cdf) * SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x)  # type: ignore[no-any-return]

@@ -134,7 +134,7 @@ def attention_forward(
     scale = 1 / math.sqrt(max(q.shape[-1], 1)) if scale is None else scale
     q, k, v = operand(q), operand(k), operand(v)
     scores = biased(similarities(q, k, scale, softcap), bias, alibi_slopes, causal, window, key_lengths, mask)
-    e, total, lse = _softmax_parts(scores)
+    e, total, lse = softmax_parts(scores)
     if key is not None and dropout > 0:
         e = e * dropout_mask(e, dropout, key)
     mixed = product(operand_like(e, q), heads_first(for_queries(v, q))) / total  # (B, H, T, D)
@@ -154,7 +154,7 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     """
     q, k, v, bias, out, _, key_lengths, mask, alibi_slopes, causal, window, softcap, scale, dropout, key = cache
     similar = similarities(q, k, scale, softcap)  # (B, H, T, S)
-    e, total, _ = _softmax_parts(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
+    e, total, _ = softmax_parts(biased(similar, bias, alibi_slopes, causal, window, key_lengths, mask))
     p = e / total
     do = heads_first(operand_like(dout, q))  # (B, H, T, D)
     dp = product(do, heads_first(for_queries(v, q)).swapaxes(-1, -2))  # (B, H, T, S)
@@ -167,10 +167,10 @@ def attention_backward(dout: Array, cache: AttentionCache) -> tuple[Array, Array
     dq = scale * heads_first(product(dz, heads_first(for_queries(k, q))))
     dk = scale * heads_first(product(dz.swapaxes(-1, -2), heads_first(q)))  # (B, S, H, D)
     dv = heads_first(product(operand_like(dropped, q).swapaxes(-1, -2), do))
-    return dq, _sum_groups(dk, k), _sum_groups(dv, v), None if bias is None else _sum_to(ds, bias.shape)
+    return dq, sum_groups(dk, k), sum_groups(dv, v), None if bias is None else sum_to(ds, bias.shape)
 
 
-def _softmax_parts(scores: Array) -> tuple[Array, Array, Array]:
+def softmax_parts(scores: Array) -> tuple[Array, Array, Array]:
     """The softmax of scores (B, H, T, S) as a quotient ``e / total``, and its log-sum-exp.
 
     The quotient is 0 in a row that may attend to nothing. Products take ``e``, whose largest element is 1, and divide
@@ -187,13 +187,13 @@ def _softmax_parts(scores: Array) -> tuple[Array, Array, Array]:
     return e, total, (highest + xp.log(total))[..., 0]
 
 
-def _sum_groups(d: Array, kv: Array) -> Array:
+def sum_groups(d: Array, kv: Array) -> Array:
     """(B, S, H, D) -> (B, S, Hkv, D): the gradients of the query heads that shared a key head add up."""
     B, S, Hkv, D = kv.shape
     return d if d.shape[2] == Hkv else d.reshape(B, S, Hkv, d.shape[2] // Hkv, D).sum(axis=3)
 
 
-def _sum_to(d: Array, shape: tuple[int, ...]) -> Array:
+def sum_to(d: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``d`` over the axes along which ``shape`` was broadcast."""
     lead = d.ndim - len(shape)
     stretched = tuple(i for i in range(d.ndim) if i < lead or shape[i - lead] == 1 != d.shape[i])

@@ -112,7 +112,7 @@ def cross_entropy_forward(
         logits, highest, total, targets, class_weight, label_smoothing, ignore_index, z_loss,
         others_only and label_smoothing > 0,
     )  # fmt: skip
-    hit, share, spread_over = _target(cache)
+    hit, share, spread_over = smoothed_target(cache)
     chosen = xp.take_along_axis(logits, y[..., None], axis=-1)[..., 0]  # (...,)
     log_total = xp.log(total)
     lse = highest + log_total
@@ -142,7 +142,7 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     xp = array_module(logits)
     counted = targets != ignore_index  # (...,)
     y = xp.where(counted, targets, 0)
-    hit, share, spread_over = _target(cache)
+    hit, share, spread_over = smoothed_target(cache)
     onehot = xp.arange(logits.shape[-1]) == y[..., None]  # (..., V)
     w = xp.ones(logits.shape[-1], logits.dtype) if class_weight is None else class_weight
     target = hit * onehot * w + share * spread_over  # (..., V)
@@ -152,7 +152,7 @@ def cross_entropy_backward(dtotal: Any, cache: CrossEntropyCache) -> tuple[Array
     return xp.where(counted[..., None], dlogits, 0).astype(logits.dtype), None, None
 
 
-def _target(cache: CrossEntropyCache) -> tuple[float, float, Array]:
+def smoothed_target(cache: CrossEntropyCache) -> tuple[float, float, Array]:
     """The smoothed target ``hit * w[y] [c = y] + share * spread_over[c]``.
 
     Returns:

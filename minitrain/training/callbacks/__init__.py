@@ -21,9 +21,7 @@ from .loggers.run_info import RunInfo as RunInfo
 from .loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
 from .loggers.wandb import WandbLogger as WandbLogger
 from .monitors.count_unwanted import CountUnwanted as CountUnwanted
-from .monitors.curvature import HessianProducts as HessianProducts
 from .monitors.curvature import Sharpness as Sharpness
-from .monitors.curvature import sharpness as sharpness
 from .monitors.plots import Plots as Plots
 from .monitors.privacy_budget import PrivacyBudget as PrivacyBudget
 from .monitors.progress_tracker import ProgressTracker as ProgressTracker

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ....backend.cpu.jit import device
-from .math import exp, normal_cdf_pdf, wide_vectors
+from .math import exp_within_40, normal_cdf_pdf, wide_vectors
 
 f4 = np.float32
 SQRT_2_OVER_PI = f4(0.7978845608)
@@ -17,24 +17,31 @@ CUBIC = f4(0.044715)
 
 @device
 def _logistic(u):
-    """1 / (1 + e**-u), and 0 below -40: denormal numbers would slow down the next product."""
-    y = f4(1) / (f4(1) + exp(-u))
-    return f4(0) if u < f4(-40) else y
+    """``s = 1 / (1 + e**-u)``, and ``1 - s`` as ``e**-u s``: their difference loses digits where s is nearly 1.
+
+    Beyond 40 and -40 both are as good as 0 and 1. There s is 0 or 1, since denormal numbers would slow down the next
+    product, and ``1 - s``, which callers multiply by s, is 0. NaN may be lost: callers multiply by u, too.
+    """
+    e = exp_within_40(-u)
+    e = f4(0) if abs(u) > f4(40) else e
+    y = f4(1) / (f4(1) + e)
+    s = f4(0) if u < f4(-40) else y
+    return s, e * s
 
 
 @device
 def silu(x):
     """``x s(x)`` with s the logistic function, and its slope."""
-    s = _logistic(x)
-    return x * s, s * (f4(1) + x * (f4(1) - s))
+    s, rest = _logistic(x)
+    return x * s, s * (f4(1) + x * rest)
 
 
 @device
 def gelu_tanh(x):
     """GELU in the form with tanh, and its slope."""
-    u = SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
-    cdf = _logistic(f4(2) * u)  # (1 + tanh(u)) / 2 is the logistic function of 2u
-    slope = f4(2) * cdf * (f4(1) - cdf) * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
+    u = f4(2) * SQRT_2_OVER_PI * (x + CUBIC * x * x * x)
+    cdf, rest = _logistic(u)  # (1 + tanh(u / 2)) / 2 is the logistic function of u
+    slope = f4(2) * cdf * rest * SQRT_2_OVER_PI * (f4(1) + f4(3) * CUBIC * x * x)
     return x * cdf, cdf + x * slope
 
 

@@ -194,6 +194,13 @@ def exp(x):
 
 
 @device
+def exp_within_40(x):
+    """e**x for a float32 in [-40, 40]; outside, that of the nearer end. NaN may be lost."""
+    n, p = _reduced(min(max(x, f4(-40.0)), f4(40.0)))
+    return p * _power_of_two(n)
+
+
+@device
 def exp_nonpositive(x):
     """e**x for a float32 of at most 0 (or just above, by rounding), as in a softmax: 0 below -87, NaN for NaN."""
     y = f4(-87.0) if x < f4(-87.0) else x  # this order of the branches keeps NaN
