@@ -11,7 +11,7 @@ from ..optim import AdamW, Constant, Optimizer
 from ..random import Key
 from ..records.progress import compilations
 from ..training.feed import BatchStream
-from ..training.loop import train_step
+from ..training.steps.plain import train_step
 from ..training.objective import objective_of
 from ..training.setup import HasSetup, Setup, setup_of
 from .restored import state_restored

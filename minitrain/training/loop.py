@@ -7,123 +7,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ..backend.arrays import to_number
 from ..backend.precision import use_precision
 from ..errors import NonFiniteError
-from ..ops.contract.loss import Loss
-from ..optim import clip_by_global_norm, clip_without_waiting
-from ..random import Key
 from .callbacks.base import CallbackList
-from .loss_scale import LossScale
-from .nonfinite import as_double, check_total, why_not_finite
-from .objective import WholeBatch
 from .parallel.together import Together
-from .privacy.gradients import PrivateGradients, PrivateStep, one_by_one
 from .privacy.settings import DPSGD
 from .setup import Setup, StepView
 from .state import Gradient, TrainerState, Update
-
-
-def sum_of(losses: Iterable[Loss]) -> Loss:
-    """The sum of the losses of micro-batches."""
-    total: Any = 0.0
-    count: Any = 0.0
-    for loss in losses:
-        total = total + loss.total  # not in place: arrays of a GPU are kept by others too
-        count = count + loss.count
-    return Loss(total, count)
-
-
-def train_step(
-    model: Any,
-    optimizer: Any,
-    micro_batches: Iterable[tuple[int, Any]],
-    *,
-    lr: float,
-    key: Key | None = None,
-    max_grad_norm: float | None = None,
-    objective: Any = None,
-    scaler: LossScale | None = None,
-    private: PrivateStep | None = None,
-    together: Together | None = None,
-    on_substep: Callable[[Loss], object] = lambda loss: None,
-    go_on: Callable[[Gradient], bool] = lambda gradient: True,
-    wait: bool = True,
-) -> Update:
-    """Forward, backward and one update.
-
-    Gradients add up as sums and are divided by the number of targets: any split of a batch gives the same gradient. An
-    objective that compares the samples of a batch takes all parts at once, see `WholeBatch`.
-
-    Args:
-        model: has ``loss`` and ``loss_backward``, or an ``objective`` has them.
-        optimizer: has ``zero_grad``, ``set_lr`` and ``step``.
-        micro_batches: pairs of the index of the first sample in the whole batch and the micro-batch.
-        lr: learning rate of this update.
-        key: random key of this step. ``None`` calls the model as an evaluation does: it drops nothing and smooths no
-            label.
-        max_grad_norm: a longer gradient is scaled down to this length; ``None`` leaves it.
-        objective: has ``loss`` and ``loss_backward``; the model by default.
-        scaler: scales the loss for the backward. A gradient that overflows then lowers the scale and skips the update.
-        private: makes the gradient a private one: samples one by one, cut, and with noise. A batch may be empty then.
-        together: adds the gradients and losses of several ranks; ``micro_batches`` are those of this one.
-        on_substep: called with the loss of each micro-batch after its backward.
-        go_on: called with the complete gradient; ``False`` leaves the weights as they are.
-        wait: whether to look at the loss and the norm before the weights are touched. With ``False``, for a model on a
-            GPU, both stay there as arrays (), and the host goes on while the GPU computes. The errors below then come
-            with the next transfer to the host, when the weights may have been touched.
-
-    Raises:
-        DataError: if no target of the batch counts.
-        NonFiniteError: if the loss or the gradient is not finite, naming the first bad array; no weight is touched. It
-            is a ``BadSampleError`` if the batch is not finite itself.
-    """
-    objective = model if objective is None else objective
-    optimizer.set_lr(lr)
-    optimizer.zero_grad()
-    number = to_number if wait else as_double
-    gradients = None if private is None else PrivateGradients(model, private.clip, private.noise_multiplier)
-    if gradients is not None:
-        micro_batches = one_by_one(micro_batches)
-    elif WholeBatch.suits(objective):
-        objective, micro_batches = WholeBatch.of(objective, micro_batches)
-
-    def losses() -> Iterator[Loss]:
-        for first_sample, batch in micro_batches:
-            at_first = None if key is None else key.at_sample(first_sample)
-            loss, cache = objective.loss(batch, key=at_first)
-            if wait and not math.isfinite(to_number(loss.total)):
-                raise why_not_finite(to_number(loss.total), model, batch, cache, first_sample)
-            objective.loss_backward(cache, *(() if scaler is None else (scaler.scale,)))
-            if gradients is not None:
-                gradients.add(to_number(loss.count))
-            on_substep(loss)
-            yield Loss(number(loss.total), number(loss.count))
-
-    if together is None:
-        total, count = sum_of(losses())
-    else:
-        micro_batches = list(micro_batches)
-        total, count = together.add_up(model, losses(), len(micro_batches))
-    divisor = count
-    if private is not None and gradients is not None:
-        gradients.finish(private.key)
-        divisor = private.batch_size
-    else:
-        check_total(total, count)
-    if scaler is not None:
-        scaler.unscale(model)
-    try:
-        clip = (clip_by_global_norm if wait else clip_without_waiting)(model, max_grad_norm, count=divisor)
-    except NonFiniteError:
-        if scaler is None or not scaler.back_off():
-            raise
-        return Update(total, count, lr, math.inf, skipped=True)
-    if update := go_on(Gradient(Loss(total, count), clip)):
-        optimizer.step(clip.scale)
-    if scaler is not None:
-        scaler.grow()
-    return Update(total, count, lr, clip.norm, skipped=not update)
+from .steps.choice import GraphChoice
+from .steps.plain import train_step
 
 
 class TrainingLoop:
@@ -140,6 +32,7 @@ class TrainingLoop:
 
     Attributes:
         midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
+        graphs: makes a step with one launch where that is possible.
     """
 
     def __init__(
@@ -155,6 +48,9 @@ class TrainingLoop:
         self.setup, self.state, self.view = setup, state, view
         self.callbacks, self.roll_back, self.privacy, self.together = callbacks, roll_back, privacy, together
         self.midway = False
+        others = "several ranks add up their gradients before the update" if together is not None else ""
+        others = "differential privacy looks at the gradient of each sample" if privacy is not None else others
+        self.graphs = GraphChoice(setup, callbacks, others, lambda message: view.warn(message))
 
     def steps(self, last_step: int) -> Iterator[Update]:
         """Update until ``last_step`` updates are done or a callback requests a stop.
@@ -191,13 +87,20 @@ class TrainingLoop:
             self.midway = not (control.skip or control.rollback)
             return self.midway
 
+        lr, key = setup.schedule(self.state.step), setup.key.fold(self.state.step)
+        micro_batches = list(micro_batches)
+        if not wait:
+            before, self.midway = self.midway, True  # a graph contains the update
+            if (update := self.graphs.step(micro_batches, lr=lr, key=key, go_on=go_on)) is not None:
+                return update
+            self.midway = before
         with use_precision(setup.arithmetic.precision):
             return train_step(
                 setup.model,
                 setup.optimizer,
                 micro_batches,
-                lr=setup.schedule(self.state.step),
-                key=setup.key.fold(self.state.step),
+                lr=lr,
+                key=key,
                 max_grad_norm=setup.max_grad_norm,
                 objective=setup.objective,
                 scaler=setup.arithmetic.scaler,
@@ -222,7 +125,9 @@ class TrainingLoop:
         number = state.step + state.data_offset
         try:
             batch = self.setup.batch(number) if together is None else together.batch(self.setup, number)
-            return self.update(batch, wait=self.must_wait())
+            if wait := self.must_wait():
+                self.graphs.say_why_not()
+            return self.update(batch, wait=wait)
         except NonFiniteError as error:
             self.callbacks.fire("on_nan", self.view, error)
             self._agree()

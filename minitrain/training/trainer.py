@@ -144,6 +144,7 @@ class Trainer(ByHand):
             max_grad_norm=config.max_grad_norm,
             device=device,
             arithmetic=Arithmetic.of(config.product_precision()),
+            graphs=config.graphs,
         )
         check_precision_fits(self.setup, warn)
         folder = named["run_dir"] or config.checkpoint_dir

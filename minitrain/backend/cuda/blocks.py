@@ -74,6 +74,8 @@ class Arena:
         collects = gc.isenabled()
         gc.disable()
         try:
+            if self._planned:
+                self.reserve()
             with self._xp.cuda.using_allocator(self._serve if self._planned else self._record):
                 yield
         finally:
@@ -86,6 +88,11 @@ class Arena:
                 f"the step made {self._next} arrays, and {len(self.lives)} in the run that was recorded: a captured "
                 "step must do the same each time"
             )
+
+    def reserve(self) -> None:
+        """Get the memory for the steps that come, once there is a plan. It may not be had during a capture."""
+        if self._memory is None:
+            self._memory = self._base(max(self.nbytes, 1))
 
     def held(self) -> list[int]:
         """The numbers of the allocations that are still alive."""
@@ -140,7 +147,6 @@ class Arena:
         """Find an offset for each allocation, and get the arena."""
         self.total = sum(life.nbytes for life in self.lives)
         self.nbytes = place_lives(self.lives)
-        self._memory = self._base(max(self.nbytes, 1))
         self._planned = True
         self._held.clear()
 

@@ -1,0 +1,147 @@
+"""Chooses for each step of a training: one launch of a graph, or plain launches.
+
+A graph repeats what it saw, so it serves batches of one shape, and nobody may look in between. Where that holds the
+trainer uses one without being asked (``trainer.graphs``), and where it does not it says once why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...data.loading.batches import arrays_in, batch_rows
+from ...random import Key
+from ..callbacks.base import CallbackList
+from ..setup import Setup
+from ..state import Update
+from .graphed import GoOn, GraphedTrainStep
+from .layout import Layout
+
+IN_A_ROW = 3
+"""Batches of one layout after which a graph is made for it. The last, smaller batch of an epoch never comes so often."""
+PATIENCE = 30
+"""Steps after which a training whose batches differ says that it has no graph."""
+HIDDEN = 2e12
+"""Weights times rows of a micro-batch from which launches hide behind the work: 124 million weights and 16,384 tokens.
+A graph would gain nothing there, and it keeps the memory of the activations."""
+
+
+class GraphChoice:
+    """Has the graph of a training, once there is one.
+
+    Args:
+        setup: of the training; its ``graphs`` is the setting.
+        callbacks: whose hooks may look at a step.
+        others: what else looks at a gradient before the update, in words; empty for nothing.
+        warn: is told once why there is no graph.
+
+    Attributes:
+        graphed: the step as a graph, or on its way there.
+        refused: why there is none; empty if there may be one.
+    """
+
+    def __init__(self, setup: Setup, callbacks: CallbackList, others: str, warn: Callable[[str], object]) -> None:
+        self.setup, self.callbacks, self.others, self.warn = setup, callbacks, others, warn
+        self.graphed: GraphedTrainStep | None = None
+        self.refused = ""
+        self._layout: Layout | None = None
+        self._in_a_row = self._without = 0
+
+    def step(self, micro_batches: list[tuple[int, Any]], *, lr: float, key: Key, go_on: GoOn) -> Update | None:
+        """The step as a graph makes it; ``None`` leaves it to plain launches, and nothing has happened then.
+
+        Args:
+            micro_batches: see `train_step`.
+            lr: see `train_step`.
+            key: see `train_step`.
+            go_on: see `train_step`; called if a callback looks at the gradient, and then the update is no part of the graph.
+        """
+        if not self._wanted() or self.say_why_not():
+            return None
+        if self.setup.graphs == "auto" and self._is_large(micro_batches):
+            return None
+        graphed = self._for(micro_batches)
+        if graphed is None:
+            return None
+        capturing = graphed.capture_is_next
+        try:
+            return graphed.step(micro_batches, lr=lr, key=key, go_on=go_on)
+        except Exception as error:
+            if not capturing:
+                raise
+            self.graphed = None  # nothing was computed, so the plain step can still be made
+            self._refuse(f"the capture failed: {error}")
+            return None
+
+    def say_why_not(self) -> str:
+        """Why no step of this training can be a graph, which is said once; empty if it can."""
+        if self._wanted() and (reason := self.why_not()):
+            self._refuse(reason)
+        return self.refused
+
+    def why_not(self) -> str:
+        """Why no step of this training can be a graph; empty if it can."""
+        setup = self.setup
+        if setup.arithmetic.scaler is not None:
+            return "float16 scales its loss from the host; bfloat16 does not"
+        if self.others:
+            return self.others
+        readers = [type(one).__name__ for one in self.callbacks.readers()]
+        if readers:
+            return f"{' and '.join(readers)} looks at the numbers of each step"
+        if watchers := self.callbacks.overriding("on_substep_end"):
+            return f"{' and '.join(watchers)} looks at each micro-batch"
+        parts = (setup.model, setup.objective, getattr(setup.objective, "loss_fn", None))
+        own = [type(x).__name__ for x in parts if x is not None and not _is_ours(x)]
+        if own and setup.graphs == "auto":
+            return (
+                f"{own[0]} is code of your own, and a graph would freeze numbers that it computes on the host from step "
+                "to step; if there are none, set trainer.graphs=on"
+            )
+        return ""
+
+    def _wanted(self) -> bool:
+        return self.setup.device != "cpu" and self.setup.graphs != "off" and not self.refused
+
+    def _for(self, micro_batches: list[tuple[int, Any]]) -> GraphedTrainStep | None:
+        """The graph for these micro-batches; ``None`` if it has other shapes, or there is none yet."""
+        layout = Layout.of(micro_batches)
+        self._in_a_row = self._in_a_row + 1 if layout == self._layout else 1
+        self._layout = layout
+        if self.graphed is not None and self.graphed.fits(layout):
+            return self.graphed
+        if self._in_a_row >= IN_A_ROW:
+            self.graphed = self._made()
+            return self.graphed
+        self._without += 1
+        if self.graphed is None and self._without == PATIENCE:
+            self._say("the shapes of the batches differ from step to step")
+        return None
+
+    def _made(self) -> GraphedTrainStep:
+        setup = self.setup
+        return GraphedTrainStep(
+            setup.model,
+            setup.optimizer,
+            objective=setup.objective,
+            max_grad_norm=setup.max_grad_norm,
+            precision=setup.arithmetic.precision,
+            update=not self.callbacks.overriding("on_before_optimizer_step"),
+        )
+
+    def _is_large(self, micro_batches: list[tuple[int, Any]]) -> bool:
+        weights = sum(parameter.data.size for parameter in self.setup.model.parameters())
+        batch = micro_batches[0][1]
+        tokens = [x.size for x in arrays_in(batch) if x.dtype.kind in "iu"]
+        return bool(weights * max(tokens, default=batch_rows(batch)) > HIDDEN)
+
+    def _refuse(self, reason: str) -> None:
+        self.refused = reason
+        self._say(reason)
+
+    def _say(self, reason: str) -> None:
+        self.warn(f"each kernel of a step is launched by itself, without a graph: {reason}. trainer.graphs=off is silent")
+
+
+def _is_ours(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] == "minitrain"
