@@ -29,6 +29,7 @@ class TrainingLoop:
         roll_back: goes back to an older state when a callback requests it.
         privacy: makes the updates differentially private; ``None`` if they are not.
         together: joins this training with those on other ranks; ``None`` if it is alone.
+        graphs: whether a step on a GPU is one graph: ``"auto"``, ``"on"`` or ``"off"``, see `TrainingConfig`.
 
     Attributes:
         midway: whether weights may have changed in a step whose record is not complete; whoever iterates resets it.
@@ -44,13 +45,14 @@ class TrainingLoop:
         roll_back: Callable[[], None] = lambda: None,
         privacy: DPSGD | None = None,
         together: Together | None = None,
+        graphs: str = "off",
     ) -> None:
         self.setup, self.state, self.view = setup, state, view
         self.callbacks, self.roll_back, self.privacy, self.together = callbacks, roll_back, privacy, together
         self.midway = False
         others = "several ranks add up their gradients before the update" if together is not None else ""
         others = "differential privacy looks at the gradient of each sample" if privacy is not None else others
-        self.graphs = GraphChoice(setup, callbacks, others, lambda message: view.warn(message))
+        self.graphs = GraphChoice(graphs, setup, callbacks, others, lambda message: view.warn(message))
 
     def steps(self, last_step: int) -> Iterator[Update]:
         """Update until ``last_step`` updates are done or a callback requests a stop.

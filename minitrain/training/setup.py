@@ -34,7 +34,6 @@ class Setup:
         max_grad_norm: longer gradients are scaled down to this length; ``None`` leaves them.
         device: where the model is.
         arithmetic: the precision of products, and the scaler that float16 needs.
-        graphs: whether a step on a GPU is one graph: ``"auto"``, ``"on"`` or ``"off"``, see `TrainingConfig`.
     """
 
     model: Any
@@ -47,7 +46,6 @@ class Setup:
     max_grad_norm: float | None = None
     device: str = "cpu"
     arithmetic: Arithmetic = field(default_factory=Arithmetic)
-    graphs: str = "off"
     _feed: Feed | None = field(default=None, init=False, repr=False)
 
     def batch(self, number: int) -> list[tuple[int, Any]]:

@@ -144,7 +144,6 @@ class Trainer(ByHand):
             max_grad_norm=config.max_grad_norm,
             device=device,
             arithmetic=Arithmetic.of(config.product_precision()),
-            graphs=config.graphs,
         )
         check_precision_fits(self.setup, warn)
         folder = named["run_dir"] or config.checkpoint_dir
@@ -197,7 +196,14 @@ class Trainer(ByHand):
         )
         self.restorer = Restorer(self.capture, self.saver, self._restored)
         self.loop = TrainingLoop(
-            self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back, privacy, together
+            self.setup,
+            self.state,
+            self.view,
+            self.callbacks,
+            self.restorer.roll_back,
+            privacy,
+            together,
+            graphs=config.graphs,
         )
         if config.activation_checkpointing:
             checkpoint_activations(model)

@@ -45,8 +45,8 @@ def adam_update(
     """One update of the weights and of the moments m, ``exp_avg``, and v, ``exp_avg_sq``, in place.
 
     ``grad`` is left unchanged; ``step`` counts from 1. ``mix`` holds a and b, the factors of m and g; ``None`` is Adam.
-    ``decoupled`` chooses the kind of decay. ``late`` holds the `adam_numbers` on a GPU, which are then not computed from
-    ``step`` and ``lr``. For the settings see `Adam`, for the rest `Optimizer.update`.
+    ``decoupled`` chooses the kind of decay. ``late`` holds the `adam_numbers` on a GPU, instead of ``step`` and ``lr``.
+    For the settings see `Adam`, for the rest `Optimizer.update`.
     """
     rate, grad_rate, decay, root = (
         adam_numbers(step, lr, beta1, beta2, weight_decay if decoupled else 0.0, mix)

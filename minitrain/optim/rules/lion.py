@@ -37,8 +37,8 @@ def lion_update(
 ) -> None:
     """One update of the weights and of the momentum m, ``exp_avg``, in place.
 
-    ``grad`` is left unchanged. ``late`` holds the rate and the factor of the decay on a GPU, in place of ``lr``. For the
-    settings see `Lion`, for the rest `Optimizer.update`.
+    ``grad`` is left unchanged. ``late`` holds the rate and the factor of the decay on a GPU, in place of ``lr``. For
+    the settings see `Lion`, for the rest `Optimizer.update`.
     """
     rate, decay = (lr, 1 - lr * weight_decay) if late is None else late_numbers(late[:2], weight)
     g = scaled(grad, grad_scale)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...data.loading.batches import arrays_in, batch_rows
+from ...nn.core.module import Module
 from ...random import Key
 from ..callbacks.base import CallbackList
 from ..setup import Setup
@@ -18,7 +19,7 @@ from .graphed import GoOn, GraphedTrainStep
 from .layout import Layout
 
 IN_A_ROW = 3
-"""Batches of one layout after which a graph is made for it. The last, smaller batch of an epoch never comes so often."""
+"""Batches of one layout after which a graph is made for it. The smaller last batch of an epoch comes alone."""
 PATIENCE = 30
 """Steps after which a training whose batches differ says that it has no graph."""
 HIDDEN = 2e12
@@ -30,7 +31,8 @@ class GraphChoice:
     """Has the graph of a training, once there is one.
 
     Args:
-        setup: of the training; its ``graphs`` is the setting.
+        setting: ``"auto"``, ``"on"`` or ``"off"``, see `TrainingConfig`.
+        setup: of the training.
         callbacks: whose hooks may look at a step.
         others: what else looks at a gradient before the update, in words; empty for nothing.
         warn: is told once why there is no graph.
@@ -40,7 +42,10 @@ class GraphChoice:
         refused: why there is none; empty if there may be one.
     """
 
-    def __init__(self, setup: Setup, callbacks: CallbackList, others: str, warn: Callable[[str], object]) -> None:
+    def __init__(
+        self, setting: str, setup: Setup, callbacks: CallbackList, others: str, warn: Callable[[str], object]
+    ) -> None:
+        self.setting = setting
         self.setup, self.callbacks, self.others, self.warn = setup, callbacks, others, warn
         self.graphed: GraphedTrainStep | None = None
         self.refused = ""
@@ -54,11 +59,12 @@ class GraphChoice:
             micro_batches: see `train_step`.
             lr: see `train_step`.
             key: see `train_step`.
-            go_on: see `train_step`; called if a callback looks at the gradient, and then the update is no part of the graph.
+            go_on: see `train_step`; called only if a callback looks at the gradient, and the update is then launched
+                after the graph.
         """
         if not self._wanted() or self.say_why_not():
             return None
-        if self.setup.graphs == "auto" and self._is_large(micro_batches):
+        if self.setting == "auto" and self._is_large(micro_batches):
             return None
         graphed = self._for(micro_batches)
         if graphed is None:
@@ -91,17 +97,19 @@ class GraphChoice:
             return f"{' and '.join(readers)} looks at the numbers of each step"
         if watchers := self.callbacks.overriding("on_substep_end"):
             return f"{' and '.join(watchers)} looks at each micro-batch"
-        parts = (setup.model, setup.objective, getattr(setup.objective, "loss_fn", None))
-        own = [type(x).__name__ for x in parts if x is not None and not _is_ours(x)]
-        if own and setup.graphs == "auto":
-            return (
-                f"{own[0]} is code of your own, and a graph would freeze numbers that it computes on the host from step "
-                "to step; if there are none, set trainer.graphs=on"
-            )
         return ""
 
+    def _own_code(self) -> str:
+        """The first part of the step that is not minitrain's; empty if there is none, or the user knows it."""
+        objective, model = self.setup.objective, self.setup.model
+        loss = getattr(objective, "loss_fn", ())
+        modules = model.modules() if isinstance(model, Module) else ()
+        parts = [model, *modules, objective, *(loss if isinstance(loss, tuple) else (loss,))]
+        own = [part for part in parts if not getattr(part, "__module__", "").startswith("minitrain.")]
+        return str(getattr(own[0], "__name__", type(own[0]).__name__)) if own and self.setting == "auto" else ""
+
     def _wanted(self) -> bool:
-        return self.setup.device != "cpu" and self.setup.graphs != "off" and not self.refused
+        return self.setup.device != "cpu" and self.setting != "off" and not self.refused
 
     def _for(self, micro_batches: list[tuple[int, Any]]) -> GraphedTrainStep | None:
         """The graph for these micro-batches; ``None`` if it has other shapes, or there is none yet."""
@@ -111,6 +119,12 @@ class GraphChoice:
         if self.graphed is not None and self.graphed.fits(layout):
             return self.graphed
         if self._in_a_row >= IN_A_ROW:
+            if own := self._own_code():
+                self._refuse(
+                    f"{own} is code of your own, and a graph would freeze numbers that it computes on the host in each "
+                    "step; if there are none, set trainer.graphs=on"
+                )
+                return None
             self.graphed = self._made()
             return self.graphed
         self._without += 1
@@ -140,8 +154,6 @@ class GraphChoice:
         self._say(reason)
 
     def _say(self, reason: str) -> None:
-        self.warn(f"each kernel of a step is launched by itself, without a graph: {reason}. trainer.graphs=off is silent")
-
-
-def _is_ours(part: Any) -> bool:
-    return type(part).__module__.partition(".")[0] == "minitrain"
+        self.warn(
+            f"each kernel of a step is launched by itself, without a graph: {reason}. trainer.graphs=off is silent"
+        )

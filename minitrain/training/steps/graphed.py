@@ -23,9 +23,9 @@ from ...backend.cuda.staging import Staging
 from ...backend.precision import check_precision, use_precision
 from ...data.loading.batches import arrays_in
 from ...errors import ConfigError, ShapeError
+from ...ops.contract.loss import Loss
 from ...optim import Clip
 from ...optim.groups import flat_groups
-from ...ops.contract.loss import Loss
 from ...random import Key
 from ..state import Gradient, Update
 from .keys import StepKeys
@@ -158,9 +158,7 @@ class GraphedTrainStep:
         assert self._layout is not None
         key: Key | None = None
         if self._draws:
-            key = (
-                self._keys.begin(numbers[:2].astype("uint32")) if self._noted else self._keys.begin_noting(self._key)
-            )
+            key = self._keys.begin(numbers[:2].astype("uint32")) if self._noted else self._keys.begin_noting(self._key)
         clips: list[Clip] = []
 
         def go_on(gradient: Gradient) -> bool:

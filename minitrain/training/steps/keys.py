@@ -87,7 +87,8 @@ class StepKeys:
                 f"a captured step draws random numbers for {'.'.join(map(str, path)) or 'the whole step'}, where its "
                 "first run drew none: it must take the same branches each time"
             )
-        return self._words[row]
+        found: Array = self._words[row]
+        return found
 
 
 class TracedKey(Key):
@@ -128,15 +129,18 @@ class TracedKey(Key):
         return None
 
     @property
-    def k0(self) -> Any:  # type: ignore[override]
+    def k0(self) -> Any:
         """The first word."""
         return self._word(0)
 
     @property
-    def k1(self) -> Any:  # type: ignore[override]
+    def k1(self) -> Any:
         """The second word."""
         return self._word(1)
 
     def _word(self, number: int) -> Any:
         words = self.words
-        return self._known[number] if words is None and self._known is not None else words[number].astype("uint64")
+        if words is not None:
+            return words[number].astype("uint64")
+        assert self._known is not None
+        return self._known[number]

@@ -29,9 +29,7 @@ class Layout:
     @classmethod
     def of(cls, micro_batches: Iterable[tuple[int, Any]]) -> Layout:
         """The layout of micro-batches."""
-        return cls(
-            [(first, map_arrays(part, lambda x: Kind(x.shape, x.dtype.name))) for first, part in micro_batches]
-        )
+        return cls([(first, map_arrays(part, lambda x: Kind(x.shape, x.dtype.name))) for first, part in micro_batches])
 
     def filled(self, arrays: Iterable[Array]) -> list[tuple[int, Any]]:
         """The micro-batches with these arrays, in the order of ``arrays_in``."""
