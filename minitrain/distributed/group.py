@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import array_module, is_cupy
 from ..errors import ConfigError, WorkerError
 from .tree import tree_sum
 
@@ -39,7 +40,7 @@ def part(count: int, rank: int, size: int) -> slice:
 class Group(ABC):
     """The ranks of a training, seen from one of them. All ranks make the same calls in the same order.
 
-    Arrays are flat, contiguous buffers on the CPU. They are changed in place.
+    Arrays are flat, contiguous buffers, on the CPU unless the group is an `NcclGroup`. They are changed in place.
 
     Args:
         rank: this rank, from 0.
@@ -64,6 +65,21 @@ class Group(ABC):
             PeerLost: if a rank ended or stands still.
         """
 
+    def exchange_arrays(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector]) -> None:
+        """`exchange` for flat buffers, by rank.
+
+        Raises:
+            ConfigError: for arrays on a GPU: `minitrain.distributed.nccl.NcclGroup` takes them.
+        """
+        if any(map(is_cupy, (*outgoing.values(), *incoming.values()))):
+            raise ConfigError(
+                f"{type(self).__name__} exchanges arrays of the CPU alone; give the trainer device=cuda, or make an "
+                "NcclGroup of it"
+            )
+        self.exchange(
+            {rank: _bytes(x) for rank, x in outgoing.items()}, {rank: _bytes(x) for rank, x in incoming.items()}
+        )
+
     @abstractmethod
     def close(self) -> None:
         """End the connections. No call may follow."""
@@ -84,11 +100,10 @@ class Group(ABC):
 
     def broadcast(self, array: Vector, root: int = 0) -> None:
         """Replace ``array`` by that of rank ``root``."""
-        data = _bytes(array)
         if self.rank == root:
-            self.exchange(dict.fromkeys(self.others, data), {})
+            self.exchange_arrays(dict.fromkeys(self.others, array), {})
         else:
-            self.exchange({}, {root: data})
+            self.exchange_arrays({}, {root: array})
 
     def reduce_scatter(self, array: Vector) -> slice:
         """Add over all ranks; afterwards this rank's part of ``array`` is the sum, and the rest is not to be read.
@@ -99,14 +114,13 @@ class Group(ABC):
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
         longest = max((one.size for one in parts), default=0)
-        received = np.empty((self.size, min(longest, PIECE)), array.dtype)
+        received = array_module(array).empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):
             pieces = [one[start : start + PIECE] for one in parts]
             mine = pieces[self.rank]
             arrived = [mine if rank == self.rank else received[rank, : mine.size] for rank in range(self.size)]
-            self.exchange(
-                {rank: _bytes(pieces[rank]) for rank in self.others},
-                {rank: _bytes(arrived[rank]) for rank in self.others},
+            self.exchange_arrays(
+                {rank: pieces[rank] for rank in self.others}, {rank: arrived[rank] for rank in self.others}
             )
             total = tree_sum(arrived)
             if total is not mine:
@@ -115,8 +129,8 @@ class Group(ABC):
 
     def all_gather(self, array: Vector) -> None:
         """Fill ``array``: each rank's part of it comes from that rank."""
-        data = [_bytes(array[part(array.size, rank, self.size)]) for rank in range(self.size)]
-        self.exchange(dict.fromkeys(self.others, data[self.rank]), {rank: data[rank] for rank in self.others})
+        data = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
+        self.exchange_arrays(dict.fromkeys(self.others, data[self.rank]), {rank: data[rank] for rank in self.others})
 
     def all_reduce(self, array: Vector) -> None:
         """Replace ``array`` by the sum over all ranks, the same bytes on each."""

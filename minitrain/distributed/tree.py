@@ -12,21 +12,17 @@ adds it by itself, and the sum over all ranks has the bytes that one rank alone 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..backend.arrays import Array, array_module
 
 
-def tree_sum(terms: Sequence[NDArray[Any]]) -> NDArray[Any]:
+def tree_sum(terms: Sequence[Array]) -> Array:
     """The sum of ``terms`` in the order of the tree, in place: the memory of the first term then has it."""
     if len(terms) == 1:
         return terms[0]
     half = 1 << ((len(terms) - 1).bit_length() - 1)
     left, right = tree_sum(terms[:half]), tree_sum(terms[half:])
-    np.add(left, right, out=left)
+    array_module(left).add(left, right, out=left)
     return left
 
 

@@ -210,7 +210,7 @@ def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None,
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is private, or its loss compares the samples of a batch, or it is on a GPU.
+        ConfigError: if it is private, or its loss compares the samples of a batch.
     """
     if group is None:
         return
@@ -221,8 +221,6 @@ def check_ranks_fit(setup: Setup, config: TrainingConfig, privacy: DPSGD | None,
             f"the loss of {type(setup.objective).__name__} compares the samples of a batch, which several ranks cannot "
             "share yet: train it in one process"
         )
-    if setup.device != "cpu" and group.size > 1:
-        raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
     if config.share_moments and group.size > 1:
         if config.async_checkpoints or config.checkpoint_url:
             raise ConfigError(

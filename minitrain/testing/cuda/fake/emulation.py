@@ -11,7 +11,7 @@ from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
 from ..emulator import Emulator
-from . import library, memory, record, streams
+from . import library, memory, nccl, record, streams
 from .devices import Settings
 from .products import emulated_products
 from .shim import emulated_kernels
@@ -85,6 +85,7 @@ def emulated_device(
         gpu_status.cache_clear()
         memory.forget_blocks()
         streams.reset()
+        nccl.reset()
 
 
 def _use_shim(kernels: ExitStack, emulator: Emulator) -> None:
