@@ -1,1 +1,1 @@
-"""Other ways to make a training step: as one graph on a GPU."""
+"""How one training step is made: launched kernel by kernel, or as one graph on a GPU."""

@@ -89,7 +89,7 @@ class NcclCommunicator:
         rank: of this one; the current device is its GPU.
     """
 
-    def __init__(self, ndev: int, commId: Any, rank: int) -> None:  # noqa: N803  (CuPy's name)
+    def __init__(self, ndev: int, commId: Any, rank: int) -> None:
         if len(commId) != ID_BYTES:
             raise NcclError(4, f"a unique id has {ID_BYTES} bytes, got {len(commId)}")
         if not 0 <= rank < ndev:
@@ -174,12 +174,12 @@ def get_version() -> int:
     return 22803
 
 
-def groupStart() -> None:  # noqa: N802  (CuPy's name)
+def groupStart() -> None:
     """From now on calls wait for ``groupEnd``."""
     _local.depth = _depth() + 1
 
 
-def groupEnd() -> None:  # noqa: N802  (CuPy's name)
+def groupEnd() -> None:
     """Make the calls since ``groupStart``."""
     if not _depth():
         raise NcclError(5, "groupEnd without groupStart")
@@ -225,7 +225,9 @@ def _run() -> None:
             try:
                 clique.taken[pair].get(timeout=PATIENCE)
             except Empty:
-                raise NcclError(3, f"deadlock: rank {pair[0]} sends to rank {pair[1]}, which receives nothing") from None
+                raise NcclError(
+                    3, f"deadlock: rank {pair[0]} sends to rank {pair[1]}, which receives nothing"
+                ) from None
     if any(call.stream.is_capturing() for call in calls):
         raise NcclError(5, "messages in a captured graph are not replayed by the emulated device")
 
