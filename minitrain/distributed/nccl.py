@@ -16,7 +16,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from ..backend.arrays import Array, is_cupy
+from ..backend.arrays import Array, device_of, is_cupy
 from ..backend.cuda.device import use_gpu
 from ..backend.cuda.launch import address_of
 from ..errors import ConfigError, DeviceError
@@ -82,7 +82,7 @@ class NcclGroup(Group):
             super().exchange_arrays(outgoing, incoming)
             return
         for x in arrays:
-            if not is_cupy(x) or int(x.device.id) != self._gpu or not x.flags.c_contiguous:
+            if device_of(x) != f"cuda:{self._gpu}" or not x.flags.c_contiguous:
                 raise DeviceError(
                     f"rank {self.rank} exchanges contiguous arrays on cuda:{self._gpu} by NCCL, got {x!r:.80}"
                 )

@@ -100,6 +100,7 @@ class Arena:
 
     def addresses(self) -> list[int]:
         """The address of each allocation, in order."""
+        self.reserve()
         return [self._memory.ptr + life.offset for life in self.lives]
 
     def _record(self, nbytes: int) -> Any:

@@ -26,8 +26,9 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     """A session for a model.
 
     Decoders keep keys and values: on the CPU by a kernel for whole steps, on a GPU by the model's own layers with one
-    launch for a token, and where neither knows a layer, by the model's own layers. A model of your own that has only ``config.block_size`` and ``forward``, and a
-    decoder with a ``forward`` of its own, are run on the whole sequence for each token.
+    launch for a token, and where neither knows a layer, by the model's own layers. A model of your own that has only
+    ``config.block_size`` and ``forward``, and a decoder with a ``forward`` of its own, are run on the whole sequence
+    for each token.
 
     Args:
         model: the model; runs without dropout. Its weights are those of now: make a new session after training.

@@ -8,7 +8,7 @@ The rules are those of NCCL's user guide ("Creating a communicator", "Group call
 - A message has the same count and type on both sides, and messages between two ranks keep their order.
 - What is called between ``groupStart`` and ``groupEnd`` happens at the end, together. A send outside a group waits for
   its receive, so two ranks that both send first wait for ever; here until ``PATIENCE``, and then it is an error.
-- A message that one side captures in a graph and the other does not is invalid. Captured messages are not replayed here.
+- A message that one side captures and the other does not is invalid. Captured messages are not replayed here.
 - Nothing may be called after ``destroy`` or ``abort``.
 
 What runs later than a message reads what arrived only if a stream orders it, as for all memory of the emulated device.
