@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minitrain.backend import to_numpy, use_kernels
-from minitrain.errors import ConfigError
+from minitrain.errors import ConfigError, NonFiniteError, TokenError
 from minitrain.losses import MeanSquaredError
 from minitrain.models import GPT, GPTConfig
 from minitrain.nn import Linear, pack
@@ -232,3 +232,46 @@ def test_frozen_weights_begin_another_graph():
 def test_the_setting_is_checked():
     with pytest.raises(ConfigError, match="graphs"):
         TrainingConfig(graphs="yes")
+
+
+def test_what_is_not_finite_in_a_replay_is_an_error_of_the_next_record():
+    one = trainer("auto", log_every=4)
+    steps = one.loop.steps(STEPS)
+    for update in steps:
+        one.between.record(update)
+        if update.step == 6:
+            assert replays(one) == 2
+            one.model.parameters()[0].data[...] = np.nan
+        if update.step == 7:
+            break
+    with pytest.raises(NonFiniteError, match=r"step 8 or shortly before: the (loss|gradient's norm) was NaN"):
+        one.between.record(next(steps))
+
+
+def test_a_token_out_of_range_in_a_replay_is_found():
+    data = tokens(STEPS)
+    data[6][0][0, 0] = 11
+    one = trainer("auto", data=data, log_every=8)
+    with pytest.raises(TokenError, match="11"):
+        one.train()
+    assert replays(one) == 4
+
+
+class OwnRule(AdamW):
+    """An update of somebody else, whose numbers are those of the host."""
+
+    def update(self, weight, grad, moments, **rates):
+        weight -= self.lr * rates["grad_scale"] * grad
+
+
+def test_a_rule_of_your_own_is_launched_behind_the_graph():
+    found = {}
+    for graphs in ("off", "auto"):
+        one = trainer(graphs)
+        one.setup.optimizer = OwnRule(one.model, lr=1e-2)
+        assert not one.setup.optimizer.capturable
+        for _ in one.loop.steps(STEPS):
+            pass
+        assert (replays(one) > 0) is (graphs == "auto")
+        found[graphs] = b"".join(to_numpy(p.data).tobytes() for p in one.model.parameters())
+    assert found["auto"] == found["off"]

@@ -10,7 +10,7 @@ from minitrain.backend.precision import use_precision
 from minitrain.data.loading.batches import Batch, split_batch
 from minitrain.errors import ConfigError, DeviceError, ShapeError
 from minitrain.models import GPTConfig, build_model
-from minitrain.nn import pack
+from minitrain.nn import checkpoint_activations, pack
 from minitrain.optim import SGD, Adam, AdamW, Lion, Muon, NAdam
 from minitrain.random import Key
 from minitrain.testing.cuda.fake import emulated_device
@@ -106,6 +106,9 @@ def test_other_forms_of_a_step():
         race(device, made(dropout=0.2), made(dropout=0.2), key=None, limit=None, steps=4)
         race(device, made(packed=False), made(packed=False), steps=4)
         race(device, made(), made(), update=False, steps=4)
+        kept, again = made(dropout=0.2), made(dropout=0.2)
+        checkpoint_activations(again[0])  # its forward runs again in the backward, with the same keys
+        race(device, kept, again, steps=4)
 
 
 def test_dropout_differs_from_step_to_step():

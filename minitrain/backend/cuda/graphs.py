@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import DeviceError, ShapeError
+from .. import deferred
 from ..arrays import Array, array_module, is_cupy
 from .blocks import Arena
 from .launch import address_of
@@ -100,6 +101,7 @@ class GraphedStep:
                 if self._graph is not None:
                     self._check_fixed()
                     self._graph.launch(self._stream)
+                    deferred.expect(xp)
                     self.replays += 1
         finally:  # what a step did before it failed comes before what the caller does next
             caller.wait_event(self._stream.record())

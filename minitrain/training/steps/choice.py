@@ -50,7 +50,7 @@ class GraphChoice:
         self.graphed: GraphedTrainStep | None = None
         self.refused = ""
         self._layout: Layout | None = None
-        self._in_a_row = self._without = 0
+        self._in_a_row = self._without = self._weights = 0
 
     def step(self, micro_batches: list[tuple[int, Any]], *, lr: float, key: Key, go_on: GoOn) -> Update | None:
         """The step as a graph makes it; ``None`` leaves it to plain launches, and nothing has happened then.
@@ -144,10 +144,11 @@ class GraphChoice:
         )
 
     def _is_large(self, micro_batches: list[tuple[int, Any]]) -> bool:
-        weights = sum(parameter.data.size for parameter in self.setup.model.parameters())
+        if not self._weights:
+            self._weights = sum(parameter.data.size for parameter in self.setup.model.parameters())
         batch = micro_batches[0][1]
         tokens = [x.size for x in arrays_in(batch) if x.dtype.kind in "iu"]
-        return bool(weights * max(tokens, default=batch_rows(batch)) > HIDDEN)
+        return bool(self._weights * max(tokens, default=batch_rows(batch)) > HIDDEN)
 
     def _refuse(self, reason: str) -> None:
         self.refused = reason
