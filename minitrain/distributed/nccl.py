@@ -6,12 +6,11 @@ is enqueued behind it reads what arrived. The sums are formed by `Group`, in its
 order depends on the number of ranks: 1, 2 and 4 ranks end with the same bytes.
 
 Nothing here has met a GPU. The tests run it against a stand-in that enforces NCCL's documented rules
-(`minitrain.testing.cuda.fake.nccl`).
+(`minitrain.testing.cuda.nccl`).
 """
 
 from __future__ import annotations
 
-import importlib
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -19,23 +18,9 @@ from typing import Any
 from ..backend.arrays import Array, device_of, is_cupy
 from ..backend.cuda.device import use_gpu
 from ..backend.cuda.launch import address_of
+from ..backend.cuda.nccl import TYPES, load_nccl
 from ..errors import ConfigError, DeviceError
 from .group import Group, Messages
-
-TYPES = {
-    "int8": 0,
-    "uint8": 1,
-    "bool": 1,
-    "int32": 2,
-    "uint32": 3,
-    "int64": 4,
-    "uint64": 5,
-    "float16": 6,
-    "float32": 7,
-    "float64": 8,
-    "bfloat16": 9,
-}
-"""``ncclDataType_t`` of ``nccl.h``. CuPy's own table has no bfloat16, but its calls take the number."""
 
 
 class NcclGroup(Group):
@@ -53,7 +38,7 @@ class NcclGroup(Group):
         super().__init__(carrier.rank, carrier.size)
         self.carrier = carrier
         self.xp: Any = use_gpu(device)
-        self._nccl = self._library()
+        self._nccl = load_nccl()
         self._refuse_shared_gpus()
         made = self._nccl.get_unique_id() if self.is_main else None
         number = carrier.from_main(None if made is None else [isinstance(made, bytes), *made])
@@ -101,15 +86,6 @@ class NcclGroup(Group):
     def close(self) -> None:
         """End the communicator. The carrier stays: whoever made it closes it."""
         self._communicator.destroy()
-
-    def _library(self) -> Any:
-        try:
-            return importlib.import_module("cupy.cuda.nccl")
-        except ImportError as error:
-            raise ConfigError(
-                f"several ranks on GPUs exchange arrays by NCCL, which CuPy cannot load ({error}): "
-                "pip install nvidia-nccl-cu13"
-            ) from error
 
     def _refuse_shared_gpus(self) -> None:
         """NCCL takes one rank for a GPU; its own error, ``invalid usage``, does not say that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import ml_dtypes
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from minitrain.backend import to_device, to_numpy, use_kernels
 from minitrain.backend.cuda.device import use_gpu
+from minitrain.backend.cuda.nccl import load_nccl
 from minitrain.distributed import Alone, NcclGroup, run_ranks
 from minitrain.distributed.gpus import local_rank, visible_to
 from minitrain.distributed.nccl import on_device
 from minitrain.errors import ConfigError, DeviceError
+from minitrain.testing.cuda import nccl as stand_in
 from minitrain.testing.cuda.fake import emulated_device
-from minitrain.testing.cuda.fake import nccl as stand_in
 from minitrain.testing.cuda.fake.streams import StreamOrderError
 from tests.distributed.small_trainings import history, small_trainer
 
@@ -137,6 +139,12 @@ def test_arrays_elsewhere_are_refused():
             on_gpus(2, work)
     with emulated_device(), pytest.raises(ConfigError, match="exchanges arrays of the CPU alone"):
         run_ranks(2, lambda group: group.all_reduce(to_device(np.ones(4, np.float32), "cuda")))
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", None)
+    with pytest.raises(ConfigError, match=r"pip install nvidia-nccl-cu13"):
+        load_nccl()
 
 
 def test_nothing_is_wrapped_without_need():

@@ -235,7 +235,8 @@ def test_the_setting_is_checked():
 
 
 def test_what_is_not_finite_in_a_replay_is_an_error_of_the_next_record():
-    one = trainer("auto", log_every=4)
+    """The record of step 6 has looked at all checks since the capture."""
+    one = trainer("auto", log_every=2)
     steps = one.loop.steps(STEPS)
     for update in steps:
         one.between.record(update)
@@ -251,7 +252,7 @@ def test_what_is_not_finite_in_a_replay_is_an_error_of_the_next_record():
 def test_a_token_out_of_range_in_a_replay_is_found():
     data = tokens(STEPS)
     data[6][0][0, 0] = 11
-    one = trainer("auto", data=data, log_every=8)
+    one = trainer("auto", data=data, log_every=3)
     with pytest.raises(TokenError, match="11"):
         one.train()
     assert replays(one) == 4

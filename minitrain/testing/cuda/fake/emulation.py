@@ -10,8 +10,9 @@ from types import ModuleType
 from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
+from .. import nccl
 from ..emulator import Emulator
-from . import library, memory, nccl, record, streams
+from . import library, memory, record, streams
 from .devices import Settings
 from .products import emulated_products
 from .shim import emulated_kernels

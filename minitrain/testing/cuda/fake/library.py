@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from . import devices, memory, nccl, streams
+from .. import nccl
+from . import devices, memory, streams
 from .array import compute, ndarray
 from .functions import NAMESPACE, as_strided, sliding_window_view
 from .methods import install as _install  # noqa: F401  (the import gives the array its methods)

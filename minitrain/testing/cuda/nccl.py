@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import memory, record
-from .streams import STREAMS, Stream, current_device
+from .fake import memory, record
+from .fake.streams import STREAMS, Stream, current_device
 
 PATIENCE = 60.0
 """Seconds after which a call that waits for another rank counts as a deadlock."""
