@@ -141,6 +141,12 @@ def test_arrays_elsewhere_are_refused():
         run_ranks(2, lambda group: group.all_reduce(to_device(np.ones(4, np.float32), "cuda")))
 
 
+def test_an_id_may_be_bytes(monkeypatch):
+    """As in newer versions of CuPy."""
+    monkeypatch.setattr(stand_in, "get_unique_id", lambda: bytes(range(128)))
+    assert on_gpus(2, lambda group: group._communicator.size()) == [2, 2]
+
+
 def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", None)
     with pytest.raises(ConfigError, match=r"pip install nvidia-nccl-cu13"):
