@@ -47,6 +47,8 @@ class Optimizer(SpanOwner):
 
     _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_moments", "_bounded")
 
+    late_settings: ClassVar[frozenset[str]] = frozenset({"lr", "steps"})
+    """Attributes that change from update to update; see `numbers`."""
     ranges: ClassVar[Mapping[str, Range]] = {
         "adamw_betas": RATE,
         "adamw_eps": NOT_NEGATIVE,
@@ -135,6 +137,11 @@ class Optimizer(SpanOwner):
             numbers = self.numbers(moments, lr=lr, weight_decay=decay)
             late += [*numbers, *[0.0] * (NUMBERS - len(numbers))]
         return late
+
+    def frozen_settings(self) -> dict[str, Any]:
+        """The settings that a graph with the update in it repeats: all but those that `numbers` reads each time."""
+        kinds = (bool, int, float, str, tuple)
+        return {name: x for name, x in vars(self).items() if isinstance(x, kinds) and name not in self.late_settings}
 
     def memory(self) -> list[Array]:
         """The arrays that an update writes to, besides gradients."""

@@ -218,17 +218,6 @@ def test_a_step_that_cannot_be_captured_is_made_plainly(monkeypatch):
     assert "not permitted when stream is capturing" in said[0]
 
 
-def test_frozen_weights_begin_another_graph():
-    runs = {}
-    for graphs in ("off", "auto"):
-        one = runs[graphs] = trainer(graphs, max_steps=14, log_every=1000)
-        for update in one.loop.steps(14):
-            if update.step == 6:
-                one.model.parameters()[0].trainable = False
-        assert replays(one) == (0 if graphs == "off" else 6)
-    assert bytes_of(runs["auto"]) == bytes_of(runs["off"])
-
-
 def test_the_setting_is_checked():
     with pytest.raises(ConfigError, match="graphs"):
         TrainingConfig(graphs="yes")
@@ -276,3 +265,35 @@ def test_a_rule_of_your_own_is_launched_behind_the_graph():
         assert (replays(one) > 0) is (graphs == "auto")
         found[graphs] = b"".join(to_numpy(p.data).tobytes() for p in one.model.parameters())
     assert found["auto"] == found["off"]
+
+
+CHANGES = {
+    "weights": lambda one: setattr(one.model.parameters()[0], "trainable", False),
+    "settings of the update": lambda one: setattr(one.optimizer, "betas", (0.5, 0.9)),
+    "the longest gradient": lambda one: setattr(one.setup, "max_grad_norm", 1e-3),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_a_graph_would_freeze_begins_another_one(what):
+    runs = {}
+    for graphs in ("off", "auto"):
+        one = runs[graphs] = trainer(graphs, log_every=1000, max_steps=12)
+        for update in one.loop.steps(12):
+            if update.step == 6:
+                CHANGES[what](one)
+        assert replays(one) == (0 if graphs == "off" else 4)  # of the second graph, which step 7 begins
+    assert bytes_of(runs["auto"]) == bytes_of(runs["off"])
+
+
+class OwnCallback(Callback):
+    def on_epoch_begin(self, view):
+        """It might change what a graph freezes."""
+
+
+@pytest.mark.parametrize(("graphs", "expected"), [("auto", 0), ("on", 4)])
+def test_callbacks_of_your_own_are_trusted_on_request(graphs, expected):
+    one = trainer(graphs, said=(said := []), callbacks=[OwnCallback()])
+    one.train()
+    assert replays(one) == expected
+    assert ["OwnCallback is code of your own" in text for text in said] == ([True] if graphs == "auto" else [])

@@ -50,6 +50,7 @@ class GraphChoice:
         self.graphed: GraphedTrainStep | None = None
         self.refused = ""
         self._layout: Layout | None = None
+        self._made_with: tuple[Any, ...] = ()
         self._in_a_row = self._without = self._weights = 0
 
     def step(self, micro_batches: list[tuple[int, Any]], *, lr: float, key: Key, go_on: GoOn) -> Update | None:
@@ -104,7 +105,8 @@ class GraphChoice:
         objective, model = self.setup.objective, self.setup.model
         loss = getattr(objective, "loss_fn", ())
         modules = model.modules() if isinstance(model, Module) else ()
-        parts = [model, *modules, objective, *(loss if isinstance(loss, tuple) else (loss,))]
+        losses = loss if isinstance(loss, tuple) else (loss,)
+        parts = [model, *modules, objective, *losses, *self.callbacks]
         own = [part for part in parts if not getattr(part, "__module__", "").startswith("minitrain.")]
         return str(getattr(own[0], "__name__", type(own[0]).__name__)) if own and self.setting == "auto" else ""
 
@@ -116,7 +118,7 @@ class GraphChoice:
         layout = Layout.of(micro_batches)
         self._in_a_row = self._in_a_row + 1 if layout == self._layout else 1
         self._layout = layout
-        if self.graphed is not None and self.graphed.fits(layout):
+        if self.graphed is not None and self._made_with == self._settings() and self.graphed.fits(layout):
             return self.graphed
         if self._in_a_row >= IN_A_ROW:
             if own := self._own_code():
@@ -132,8 +134,14 @@ class GraphChoice:
             self._say("the shapes of the batches differ from step to step")
         return None
 
+    def _settings(self) -> tuple[Any, ...]:
+        setup = self.setup
+        objects = (setup.model, setup.optimizer, setup.objective)
+        return (*map(id, objects), setup.max_grad_norm, setup.arithmetic.precision)
+
     def _made(self) -> GraphedTrainStep:
         setup = self.setup
+        self._made_with = self._settings()
         return GraphedTrainStep(
             setup.model,
             setup.optimizer,

@@ -77,7 +77,7 @@ class GraphedTrainStep:
         self._keys, self._key = StepKeys(), Key(0, 0)
         self._layout: Layout | None = None
         self._draws = self._noted = False
-        self._trainable: list[bool] = []
+        self._frozen: Any = None
         self._staging: Staging | None = None
         self._graph = GraphedStep(self._compute, warmups=warmups, fixed=self._fixed)
 
@@ -92,13 +92,13 @@ class GraphedTrainStep:
         return self._graph.capture_is_next
 
     def fits(self, layout: Layout) -> bool:
-        """Whether the graph is still the step of this model: for batches of this layout, with the same weights trained.
+        """Whether the graph is still the step of this model: for batches of this layout, with the same settings.
 
         Args:
             layout: of the micro-batches.
         """
         same = self._layout in (None, layout)
-        return same and self._trainable in ([], self._which_trainable()) and self._graph.in_place()
+        return same and self._frozen in (None, self._what_is_frozen()) and self._graph.in_place()
 
     def __call__(self, batch: Any, *, lr: float, key: Key | None = None) -> Update:
         """One step on a batch; see `step`."""
@@ -142,7 +142,7 @@ class GraphedTrainStep:
             raise
         if not self._noted:
             self._keys.end_noting(device_of(arrays[0]))
-            self._noted, self._trainable = True, self._which_trainable()
+            self._noted, self._frozen = True, self._what_is_frozen()
         numbers = found["numbers"].copy()  # (3,): the next replay overwrites the graph's own
         loss, count, norm = numbers[0], numbers[1], numbers[2]
         done = True
@@ -205,8 +205,10 @@ class GraphedTrainStep:
             self._staging = Staging(device_of(like))
         return self._staging.place([np.array(numbers, np.float64)])[0]
 
-    def _which_trainable(self) -> list[bool]:
-        return [parameter.trainable for parameter in self.model.parameters()]
+    def _what_is_frozen(self) -> tuple[list[bool], dict[str, Any]]:
+        """Which weights are trained, and the settings of the update."""
+        settings = self.optimizer.frozen_settings() if self.updates else {}
+        return [parameter.trainable for parameter in self.model.parameters()], settings
 
     def _fixed(self) -> list[Array]:
         """Weights, gradients and moments, whose addresses are in the graph."""

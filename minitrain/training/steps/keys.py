@@ -18,7 +18,7 @@ from ...errors import DeviceError
 from ...ops.linear.fold_keys import END, fold_keys
 from ...random import Key, path_words
 
-Path = tuple[int | str, ...]
+KeyPath = tuple[int | str, ...]
 
 
 class StepKeys:
@@ -29,8 +29,8 @@ class StepKeys:
     """
 
     def __init__(self) -> None:
-        self.paths: list[Path] = []
-        self._rows: dict[Path, int] = {}
+        self.paths: list[KeyPath] = []
+        self._rows: dict[KeyPath, int] = {}
         self._table: Array | None = None  # (K, depth, 3) uint32 on the GPU: the words of the paths
         self._words: Array | None = None  # (K, 2) uint32 on the GPU, of the run at hand
 
@@ -69,13 +69,13 @@ class StepKeys:
         """The run is over: keep nothing of it."""
         self._words = None
 
-    def note(self, path: Path) -> None:
+    def note(self, path: KeyPath) -> None:
         """The key at the end of a path is drawn from."""
         if path not in self._rows:
             self._rows[path] = len(self.paths)
             self.paths.append(path)
 
-    def words(self, path: Path) -> Array:
+    def words(self, path: KeyPath) -> Array:
         """The words of the key at the end of a path, (2,) uint32 on the GPU.
 
         Raises:
@@ -101,7 +101,7 @@ class TracedKey(Key):
         sample: see `Key`.
     """
 
-    def __new__(cls, keys: StepKeys, known: Key | None, path: Path, sample: int) -> TracedKey:
+    def __new__(cls, keys: StepKeys, known: Key | None, path: KeyPath, sample: int) -> TracedKey:
         """A tuple whose first two entries mean nothing."""
         traced = super().__new__(cls, -1, -1, sample)
         traced._keys, traced._known, traced._path = keys, known, path
@@ -109,7 +109,7 @@ class TracedKey(Key):
 
     _keys: StepKeys
     _known: Key | None
-    _path: Path
+    _path: KeyPath
 
     def fold(self, *path: int | str) -> TracedKey:
         """See `Key.fold`."""
