@@ -79,8 +79,8 @@ class TrainingConfig(Section):
     graphs: str = setting(
         "auto",
         "On a GPU: whether a step is launched as one CUDA graph. auto does so where it gains and changes nothing, and "
-        "says once why not; on does so with models, losses and callbacks of your own and for large steps too; off never "
-        "does.",
+        "says once why not; on does so with models, losses and callbacks of your own and for large steps too; off "
+        "never does.",
         one_of=("auto", "on", "off"),
     )
     use_mixed_precision: bool = setting(False, "The same as precision=bfloat16.")
