@@ -76,13 +76,22 @@ class Key(NamedTuple):
         """
         k0, k1 = self.k0, self.k1
         for part in path:
-            low, high, kind = _words(part)
+            low, high, kind = path_words(part)
             k0, k1, _, _ = philox((low, high, kind, WORD), k0, k1)
         return Key(k0, k1, self.sample)
 
     def at_sample(self, first: int) -> Key:
         """The same key for a batch whose first sample has index ``first`` in the global batch."""
         return Key(self.k0, self.k1, first)
+
+    @property
+    def words(self) -> Array | None:
+        """Where a kernel of a GPU reads ``k0`` and ``k1``, (2,) uint32; ``None`` if they are numbers of the host.
+
+        A step that is captured in a graph has its keys on the GPU (`minitrain.training.steps.keys`): the graph repeats
+        addresses, and what lies there may change.
+        """
+        return None
 
 
 def checked_seed(seed: Any, name: str = "seed") -> int:
@@ -133,7 +142,7 @@ def fold(key: Key | None, *path: int | str) -> Key | None:
     return None if key is None else key.fold(*path)
 
 
-def _words(part: int | str) -> tuple[int, int, int]:
+def path_words(part: int | str) -> tuple[int, int, int]:
     """Two 32-bit words for a part of a path, and a third that distinguishes texts, negative and other integers."""
     if isinstance(part, str):  # not hash(): that changes from one Python process to the next
         digest = int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
@@ -157,7 +166,7 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     Returns:
         uint32 array of ``shape``.
     """
-    refuse_in_capture(xp)
+    refuse_in_capture(xp, key)
     samples, size = shape[0], math.prod(shape[1:])
     blocks = xp.arange(-(-size // 4), dtype=xp.uint64)[None, :]  # (1, blocks)
     sample = (xp.arange(samples, dtype=xp.uint64) + xp.uint64(key.sample))[:, None]  # (samples, 1)
@@ -169,16 +178,16 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     return bits.reshape(samples, bits.shape[1] * 4)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
 
 
-def refuse_in_capture(xp: Any) -> None:
-    """Raise an error if the library's current stream is captured in a graph.
+def refuse_in_capture(xp: Any, key: Key) -> None:
+    """Raise an error if the library's current stream is captured in a graph, and the key is one of the host.
 
     Raises:
-        DeviceError: a key is a number of the host, so a graph would repeat the same random numbers in each launch.
+        DeviceError: a graph would repeat the same random numbers in each launch.
     """
-    if xp is not np and xp.cuda.get_current_stream().is_capturing():
+    if xp is not np and key.words is None and xp.cuda.get_current_stream().is_capturing():
         raise DeviceError(
             "random numbers inside a captured step would be the same in each launch, for the key is a number of the "
-            "host: train without dropout, or without a graph"
+            "host: fold the key of the step that GraphedTrainStep hands on, or train without a graph"
         )
 
 

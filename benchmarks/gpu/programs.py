@@ -77,7 +77,7 @@ class Program:
 
 
 class Minitrain(Program):
-    """minitrain; as a graph, forward, backward and clipping are one launch."""
+    """minitrain; as a graph, a step is one launch."""
 
     def __init__(self, place: Place, work: Workload, precision: str, graph: bool) -> None:
         from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
@@ -104,7 +104,7 @@ class Minitrain(Program):
 
     def step(self) -> Any:
         """See `Program`."""
-        from minitrain.training.loop import train_step
+        from minitrain.training.steps.plain import train_step
 
         batch = self.batches.pop()
         if self.graph is not None:

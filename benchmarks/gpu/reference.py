@@ -27,7 +27,7 @@ def train(work: Workload) -> list[float]:
     from minitrain.models import GPT, GPTConfig
     from minitrain.nn import pack
     from minitrain.optim import AdamW
-    from minitrain.training.loop import train_step
+    from minitrain.training.steps.plain import train_step
 
     size = work.size
     model = GPT(GPTConfig(**work.model()))

@@ -83,6 +83,13 @@ def slot(xp: Any, key: Hashable, limit: int, error: Callable[[int], Exception]) 
     return checks.slot(key, limit, error)
 
 
+def expect(xp: Any) -> None:
+    """A graph was launched on the current device, and checks that were captured in it may have seen something."""
+    checks = _devices.get((id(xp), int(xp.cuda.runtime.getDevice())))
+    if checks is not None:
+        checks.pending = True
+
+
 def settle() -> None:
     """Raise the error of a check that failed since the last call, if one did. The host waits for the GPU.
 

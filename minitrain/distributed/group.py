@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import array_module, is_cupy
 from ..errors import ConfigError, WorkerError
 from .halves import packed, rounded_add, unpack
 from .tree import tree_sum
@@ -40,7 +41,7 @@ def part(count: int, rank: int, size: int) -> slice:
 class Group(ABC):
     """The ranks of a training, seen from one of them. All ranks make the same calls in the same order.
 
-    Arrays are flat, contiguous buffers on the CPU. They are changed in place.
+    Arrays are flat, contiguous buffers, on the CPU unless the group is an `NcclGroup`. They are changed in place.
 
     Args:
         rank: this rank, from 0.
@@ -78,6 +79,21 @@ class Group(ABC):
         """
         return False
 
+    def exchange_arrays(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector]) -> None:
+        """`exchange` for flat buffers, by rank.
+
+        Raises:
+            ConfigError: for arrays on a GPU: `minitrain.distributed.nccl.NcclGroup` takes them.
+        """
+        if any(map(is_cupy, (*outgoing.values(), *incoming.values()))):
+            raise ConfigError(
+                f"{type(self).__name__} exchanges arrays of the CPU alone; give the trainer device=cuda, or make an "
+                "NcclGroup of it"
+            )
+        self.exchange(
+            {rank: _bytes(x) for rank, x in outgoing.items()}, {rank: _bytes(x) for rank, x in incoming.items()}
+        )
+
     @abstractmethod
     def close(self) -> None:
         """End the connections. No call may follow."""
@@ -98,11 +114,10 @@ class Group(ABC):
 
     def broadcast(self, array: Vector, root: int = 0) -> None:
         """Replace ``array`` by that of rank ``root``."""
-        data = _bytes(array)
         if self.rank == root:
-            self.exchange(dict.fromkeys(self.others, data), {})
+            self.exchange_arrays(dict.fromkeys(self.others, array), {})
         else:
-            self.exchange({}, {root: data})
+            self.exchange_arrays({}, {root: array})
 
     def reduce_scatter(self, array: Vector, *, half: bool = False) -> slice:
         """Add over all ranks; afterwards this rank's part of ``array`` is the sum, and the rest is not to be read.
@@ -116,13 +131,13 @@ class Group(ABC):
         """
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
-        if self.size == 2 and not half:  # the tree is one addition
+        if self.size == 2 and not half and not is_cupy(array):  # the tree is one addition
             other = 1 - self.rank
             outgoing, incoming = ({other: _bytes(parts[rank])} for rank in (other, self.rank))
             if self.exchange_adding(outgoing, incoming, array.dtype):
                 return own
         longest = max((one.size for one in parts), default=0)
-        received = np.empty((self.size, min(longest, PIECE)), array.dtype)
+        received = array_module(array).empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):
             pieces = [one[start : start + PIECE] for one in parts]
             mine = pieces[self.rank]
@@ -130,7 +145,7 @@ class Group(ABC):
             self._send_and_receive(
                 {rank: pieces[rank] for rank in self.others}, {rank: arrived[rank] for rank in self.others}, half
             )
-            total = tree_sum(arrived, rounded_add if half else np.add)
+            total = tree_sum(arrived, rounded_add if half else None)
             if total is not mine:
                 mine[...] = total
         return own
@@ -173,10 +188,7 @@ class Group(ABC):
     def _send_and_receive(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector], half: bool) -> None:
         """Exchange arrays by rank, as they are or as halves."""
         if not half:
-            self.exchange(
-                {rank: _bytes(array) for rank, array in outgoing.items()},
-                {rank: _bytes(array) for rank, array in incoming.items()},
-            )
+            self.exchange_arrays(outgoing, incoming)
             return
         once = {id(array): packed(array) for array in outgoing.values()}  # all may get the same
         arrived = {rank: np.empty(array.size, np.uint16) for rank, array in incoming.items()}

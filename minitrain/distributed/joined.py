@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import MinitrainError
 from .environment import Seat, seat
+from .gpus import VISIBLE, local_rank, visible_to
 from .group import Group, PeerLost
 from .mpi import MpiGroup
 from .tcp import TcpGroup
@@ -32,6 +33,8 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group | None
     if place is None:
         yield None
         return
+    if (rank := local_rank(environment)) is not None:
+        os.environ[VISIBLE] = visible_to(rank, environment)  # before anything asks CUDA
     group = _connect(place, float(environment.get("MINITRAIN_PATIENCE", 600)))
     watch = Watch(group, address=group.address, patience=float(environment.get("MINITRAIN_SILENCE", PATIENCE)))
     try:

@@ -14,22 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..backend.arrays import Array, array_module
 
 Add = Callable[..., Any]
 """``add(left, right, out=out)``, such as ``np.add``."""
 
 
-def tree_sum(terms: Sequence[NDArray[Any]], add: Add = np.add) -> NDArray[Any]:
+def tree_sum(terms: Sequence[Array], add: Add | None = None) -> Array:
     """The sum of ``terms`` in the order of the tree, in place: the memory of the first term then has it."""
     if len(terms) == 1:
         return terms[0]
     half = 1 << ((len(terms) - 1).bit_length() - 1)
     left, right = tree_sum(terms[:half], add), tree_sum(terms[half:], add)
-    add(left, right, out=left)
+    (add or array_module(left).add)(left, right, out=left)
     return left
 
 

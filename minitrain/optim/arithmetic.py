@@ -30,6 +30,16 @@ def coupled_gradient(weight: Array, grad: Array, *, weight_decay: float, grad_sc
     return g
 
 
+def late_numbers(late: Array, weight: Array) -> tuple[Array, ...]:
+    """The numbers of an update that lie on a GPU, as arrays () in the dtype of the weights.
+
+    Args:
+        late: (n,) float64, see `Optimizer.numbers`.
+        weight: the weights.
+    """
+    return tuple(late[i].astype(weight.dtype) for i in range(len(late)))
+
+
 def update_mean(mean: Array, value: Array, weight: float) -> None:
     """Move a running mean towards ``value`` in place: ``mean <- (1 - weight) mean + weight value``.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ..backend.arrays import Array, array_module, is_cupy
@@ -16,6 +17,8 @@ from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
 from .shared_moments import SharedMoments, kinds_of, load_moments
 
+NUMBERS = 4
+"""Numbers of an update that a graph reads from the GPU, for each span."""
 Moments = Mapping[str, Array]
 """The arrays that an optimizer keeps for a span of weights, by name."""
 
@@ -44,6 +47,8 @@ class Optimizer(SpanOwner):
 
     _model_bound: ClassVar[tuple[str, ...]] = (*SpanOwner._model_bound, "_moments", "_bounded")
 
+    late_settings: ClassVar[frozenset[str]] = frozenset({"lr", "steps"})
+    """Attributes that change from update to update; see `numbers`."""
     ranges: ClassVar[Mapping[str, Range]] = {
         "adamw_betas": RATE,
         "adamw_eps": NOT_NEGATIVE,
@@ -79,6 +84,7 @@ class Optimizer(SpanOwner):
                 self.ranges[name].check(type(self).__name__, **{name: value})
         self.steps = 0
         self._shared: SharedMoments | None = None
+        self._late: Array | None = None
         self._moment_names = tuple(moments)
         super().__init__(model)
         if not self._spans:
@@ -107,6 +113,53 @@ class Optimizer(SpanOwner):
         """The moments of a span before the first update, by name."""
         return {name: array_module(span.data).zeros_like(span.data) for name in names}
 
+    def numbers(self, moments: Moments, *, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """The numbers of an update that depend on its rate or on how many there were, at most `NUMBERS`.
+
+        A class that defines this beside its ``update`` works inside a graph, which would repeat numbers of the host:
+        ``update`` then gets them as an array of the GPU, ``late``. For the arguments see ``update``.
+        """
+        return ()
+
+    @property
+    def capturable(self) -> bool:
+        """Whether an update can be made in a graph; see `numbers`."""
+        rule = next(kind for kind in type(self).__mro__ if "update" in vars(kind))
+        return "numbers" in vars(rule) and type(self).step is Optimizer.step and self._shared is None
+
+    def count_late(self) -> list[float]:
+        """Count an update that a graph makes, and return its numbers, ``NUMBERS`` for each span."""
+        self.steps += 1
+        self.begin_update()
+        late = []
+        for span, moments in self._pairs():
+            lr, decay = self.lr * span.group.lr_scale, span.weight_decay(self.weight_decay)
+            numbers = self.numbers(moments, lr=lr, weight_decay=decay)
+            late += [*numbers, *[0.0] * (NUMBERS - len(numbers))]
+        return late
+
+    def frozen_settings(self) -> dict[str, Any]:
+        """The settings that a graph with the update in it repeats: all but those that `numbers` reads each time."""
+        kinds = (bool, int, float, str, tuple)
+        return {name: x for name, x in vars(self).items() if isinstance(x, kinds) and name not in self.late_settings}
+
+    def memory(self) -> list[Array]:
+        """The arrays that an update writes to, besides gradients."""
+        return [x for span, moments in self._pairs() for x in (span.data, *moments.values())]
+
+    @contextmanager
+    def reading(self, late: Array) -> Iterator[None]:
+        """Within the ``with`` block, ``step`` counts nothing and takes its numbers from the GPU.
+
+        Args:
+            late: (NUMBERS S,) float64 for S spans, what `count_late` returned.
+        """
+        self._late = late
+        try:
+            yield
+        finally:
+            self._late = None
+
     def step(self, grad_scale: Any = 1.0) -> None:
         """Update all weights from their gradients times ``grad_scale``, and clip them to their upper limits.
 
@@ -130,15 +183,19 @@ class Optimizer(SpanOwner):
                 f"{type(self).__name__}.step: no trainable parameter has a gradient; run the backward pass before each "
                 "step, and zero_grad before the backward pass, not after it"
             )
-        self.steps += 1
-        self.begin_update()
+        late = self._late
+        if late is None:
+            self.steps += 1
+            self.begin_update()
         shared = self._shared
-        for span, moments in zip(self._spans, self._moments, strict=True):
+        for number, (span, moments) in enumerate(self._pairs()):
             options: dict[str, Any] = {
                 "lr": self.lr * span.group.lr_scale,
                 "weight_decay": span.weight_decay(self.weight_decay),
                 "grad_scale": grad_scale if is_cupy(grad_scale) else float(grad_scale),
             }
+            if late is not None:
+                options["late"] = late[number * NUMBERS : (number + 1) * NUMBERS]
             if shared is not None:
                 grad = span.grad()
                 for number, (part, own) in enumerate(shared.parts(span, moments)):
@@ -213,6 +270,9 @@ class Optimizer(SpanOwner):
         parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
         self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]
         self._moments = [self.new_moments(span, self._moment_names) for span in self._spans]
+
+    def _pairs(self) -> list[tuple[Span, dict[str, Array]]]:
+        return list(zip(self._spans, self._moments, strict=True))
 
     def _arrays(self) -> dict[str, Any]:
         if self._shared is not None:

@@ -18,7 +18,7 @@ from ..backend.arrays import to_numpy
 from ..errors import ConfigError
 from ..inside import capture
 from ..optim import AdamW
-from ..training.loop import train_step
+from ..training.steps.plain import train_step
 
 LOOKED_AT = ("tok_emb.out", "blocks.*.attention.out", "blocks.*.feed_forward.out", "norm.out", "logits")
 """The values that are measured; see `minitrain.inside.names`."""

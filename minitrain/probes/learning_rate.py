@@ -10,8 +10,8 @@ import numpy as np
 
 from ..backend.precision import use_precision
 from ..errors import ConfigError, NonFiniteError
-from ..training.loop import train_step
 from ..training.setup import HasSetup, Setup, setup_of
+from ..training.steps.plain import train_step
 from .restored import state_restored
 
 

@@ -11,9 +11,9 @@ from ..optim import AdamW, Constant, Optimizer
 from ..random import Key
 from ..records.progress import compilations
 from ..training.feed import BatchStream
-from ..training.loop import train_step
 from ..training.objective import objective_of
 from ..training.setup import HasSetup, Setup, setup_of
+from ..training.steps.plain import train_step
 from .restored import state_restored
 
 Tell = Callable[[str], object]

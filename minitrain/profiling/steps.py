@@ -20,7 +20,7 @@ from ..nn.core.packing import pack
 from ..optim import AdamW
 from ..random import Key
 from ..runs import RunConfig, start_run
-from ..training.loop import train_step
+from ..training.steps.plain import train_step
 from .machine import Machine
 from .recorder import Profile
 from .report import Report

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.arrays import device_of, to_device, to_numpy
 from ..distributed.agreement import refuse_differences
 from ..distributed.group import Group
 from ..errors import ConfigError
@@ -49,6 +50,6 @@ def share_weights(group: Group, model: Any) -> None:
     """Give all ranks the weights of rank 0."""
     state = model.state_dict()
     for array in state.values():
-        flat_array = np.ascontiguousarray(array).reshape(-1)
+        flat_array = np.ascontiguousarray(to_numpy(array)).reshape(-1)
         group.broadcast(flat_array)
-        array[...] = flat_array.reshape(array.shape)
+        array[...] = to_device(flat_array.reshape(array.shape), device_of(array))

@@ -49,7 +49,6 @@ from .curvature import sharpness as sharpness
 from .evaluator import Evaluator as Evaluator
 from .feed import BatchStream as BatchStream
 from .loop import TrainingLoop as TrainingLoop
-from .loop import train_step as train_step
 from .loss_scale import Arithmetic as Arithmetic
 from .loss_scale import LossScale as LossScale
 from .memory import Estimate as Estimate
@@ -72,6 +71,7 @@ from .state import Control as Control
 from .state import Gradient as Gradient
 from .state import TrainerState as TrainerState
 from .state import Update as Update
+from .steps.plain import train_step as train_step
 from .trainer import Trainer as Trainer
 
 _MOVED = {

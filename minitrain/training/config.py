@@ -88,6 +88,13 @@ class TrainingConfig(Section):
         "Precision of matrix products and of the activations kept for the backward; the rest stays float32.",
         one_of=PRECISIONS,
     )
+    graphs: str = setting(
+        "auto",
+        "On a GPU: whether a step is launched as one CUDA graph. auto does so where it gains and changes nothing, and "
+        "says once why not; on does so with models, losses and callbacks of your own and for large steps too; off "
+        "never does.",
+        one_of=("auto", "on", "off"),
+    )
     use_mixed_precision: bool = setting(False, "The same as precision=bfloat16.")
     sample_tokens: int = setting(500, "Tokens that a language model writes at the end; 0 writes none.", at_least=0)
     learning_rate: float = setting(

@@ -78,6 +78,8 @@ class ModelWithLoss:
             ``compares_samples = True``, and returns ``Loss(total, count)``: see `ModelWithComparedLoss`.
 
     Attributes:
+        model: the model.
+        loss_fn: the loss, as it was given.
         classifies: whether the outputs are scores of classes, as the loss says.
         is_likelihood: whether an evaluation measures a negative log-likelihood in nats, as the loss says.
         smooths: whether the loss has parts that an evaluation leaves out.
@@ -96,7 +98,7 @@ class ModelWithLoss:
                 f"loss_fn is a {type(loss_fn).__name__}: give an object with forward(outputs, targets) and "
                 "backward(dloss, cache), or a pair of two such functions"
             )
-        self.model = model
+        self.model, self.loss_fn = model, loss_fn
         plain = loss_fn.plain() if hasattr(loss_fn, "plain") else loss_fn
         self._training, self._evaluation = _functions(loss_fn), _functions(plain)
         self._takes_key = _takes_key(model.forward)

@@ -216,14 +216,14 @@ def check_ranks_fit(
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if it is on a GPU, or a callback reads gradients that no rank has, or 16 bits of them do not do.
+        ConfigError: if a callback reads gradients that no rank has, or 16 bits of them or several GPUs do not do.
     """
     if group is None:
         return
     if privacy is not None:
         privacy.share(group)
     if setup.device != "cpu" and group.size > 1:
-        raise ConfigError("several ranks train on the CPU alone so far: set device=cpu")
+        _check_gpus_can(setup, config, privacy)
     if config.reduce_dtype != "float32":
         for path, parameter in setup.model.named_parameters():
             if parameter.data.dtype.name != "float32":
@@ -253,4 +253,19 @@ def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -
             raise ConfigError(
                 f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all. "
                 "Set zero=1, or reads_gradients = False in a callback of your own that does not"
+            )
+
+
+def _check_gpus_can(setup: Setup, config: TrainingConfig, privacy: DPSGD | None) -> None:
+    """Check that ranks with a GPU each can do what is asked; what they cannot yet is for the CPU."""
+    wanted = {
+        "zero=2": config.zero == 2,
+        f"reduce_dtype={config.reduce_dtype}": config.reduce_dtype != "float32",
+        "private training": privacy is not None,
+        "a loss that compares the samples of a batch": WholeBatch.suits(setup.objective),
+    }
+    for what, is_wanted in wanted.items():
+        if is_wanted:
+            raise ConfigError(
+                f"several ranks with a GPU each cannot do this yet: {what}. Set device=cpu, or leave it out"
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..checkpoint.store import Warn, is_url, warn_user
 from ..distributed.group import Group
+from ..distributed.nccl import on_device
 from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..files import make_folder
 from ..folder import RunFolder
@@ -133,6 +134,7 @@ class Trainer(ByHand):
         self.config = config = checked_config(config, named["use_mixed_precision"])
         optimizer = AdamW(model, lr=config.learning_rate) if optimizer is None else optimizer
         refuse_another_model(optimizer, model)
+        group = on_device(group, device)
         self.setup = Setup(
             model=model,
             optimizer=optimizer,
@@ -196,7 +198,14 @@ class Trainer(ByHand):
         )
         self.restorer = Restorer(self.capture, self.saver, self._restored)
         self.loop = TrainingLoop(
-            self.setup, self.state, self.view, self.callbacks, self.restorer.roll_back, privacy, together
+            self.setup,
+            self.state,
+            self.view,
+            self.callbacks,
+            self.restorer.roll_back,
+            privacy,
+            together,
+            graphs=config.graphs,
         )
         if config.activation_checkpointing:
             checkpoint_activations(model)

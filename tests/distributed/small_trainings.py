@@ -43,12 +43,13 @@ def small_trainer(group: Group | None, run_dir: Path | None = None, *callbacks: 
         scheduler=Constant(0.01),
         train_data=settings.pop("train_data", None) or TokenLoader(tokens[:251], 8, BATCH, seed=0),
         val_data=TokenWindows(tokens[251:], 8, 4),
-        config=TrainingConfig(**(values | settings)),
         callbacks=callbacks,
         run_dir=run_dir,
         progress=False,
+        device=settings.pop("device", "cpu"),
         warn=lambda message: None,
         group=group,
+        config=TrainingConfig(**(values | settings)),  # after all pops
     )
 
 

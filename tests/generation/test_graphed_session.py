@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.backend import use_kernels
+from minitrain.backend import to_numpy, use_kernels
 from minitrain.errors import ConfigError, ShapeError
+from minitrain.generation.sessions import session_for
+from minitrain.generation.sessions.cached import CachedSession
 from minitrain.generation.sessions.graphed import GraphedSession
 from minitrain.models import GPTConfig, LlamaConfig, build_model
 from minitrain.testing.cuda.fake import emulated_device
@@ -111,3 +113,55 @@ def test_windows_are_refused():
         model.blocks[0].attention.window = 4
         with pytest.raises(ConfigError, match="windows and ALiBi count keys by their place"):
             GraphedSession(model, 1)
+
+
+def test_session_for_chooses_it(monkeypatch):
+    """Where keys may lie anywhere; and a model whose step cannot be captured is run plainly, and says why."""
+    with use_kernels("reference"), emulated_device():
+        model, plain = on_device("gpt")
+        session = session_for(model, 2, device="cuda")
+        assert type(session) is GraphedSession
+        windowed = build_model(CONFIGS["llama"]).to("cuda")
+        windowed.blocks[0].attention.window = 4
+        assert type(session_for(windowed, 2, device="cuda")) is CachedSession
+        assert type(session_for(plain, 2)) is not GraphedSession
+
+        add = model.norm.forward
+
+        def waits(x, **options):
+            to_numpy(x)
+            return add(x, **options)
+
+        monkeypatch.setattr(model.norm, "forward", waits)
+        sequence = np.array([1, 2], np.int32)
+        session.extend({0: sequence})
+        for token in range(5):
+            new = np.array([token], np.int32)
+            sequence = np.concatenate([sequence, new])
+            row = session.extend({0: new}).get()[0]
+            np.testing.assert_allclose(row, last_logits(plain, sequence), rtol=1e-4, atol=1e-5)
+        assert not session.captured
+        assert "not permitted when stream is capturing" in session.refused
+        strict = GraphedSession(model, 1)
+        strict.extend({0: sequence[:4]})
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+            for token in range(3):
+                strict.extend({0: np.array([token], np.int32)})
+
+
+def test_several_new_tokens_do_not_run_the_old_ones_again(monkeypatch):
+    with use_kernels("reference"), emulated_device():
+        model, plain = on_device("llama")
+        session, seen, forward = GraphedSession(model, 2), [], type(model).forward_hidden
+
+        def counted(self, tokens, **options):
+            seen.append(tokens.shape)
+            return forward(self, tokens, **options)
+
+        monkeypatch.setattr(type(model), "forward_hidden", counted)
+        session.extend({1: np.array([1, 2, 3, 4], np.int32)})
+        logits = session.extend({1: np.array([5, 6], np.int32)}, every=True).get()
+        assert seen == [(1, 4), (1, 2)]
+        for row, end in zip(logits, (5, 6), strict=True):
+            expected = last_logits(plain, np.arange(1, end + 1, dtype=np.int32))
+            np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-5)

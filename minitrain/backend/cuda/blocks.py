@@ -74,6 +74,8 @@ class Arena:
         collects = gc.isenabled()
         gc.disable()
         try:
+            if self._planned:
+                self.reserve()
             with self._xp.cuda.using_allocator(self._serve if self._planned else self._record):
                 yield
         finally:
@@ -87,12 +89,18 @@ class Arena:
                 "step must do the same each time"
             )
 
+    def reserve(self) -> None:
+        """Get the memory for the steps that come, once there is a plan. It may not be had during a capture."""
+        if self._memory is None:
+            self._memory = self._base(max(self.nbytes, 1))
+
     def held(self) -> list[int]:
         """The numbers of the allocations that are still alive."""
         return sorted(self._held)
 
     def addresses(self) -> list[int]:
         """The address of each allocation, in order."""
+        self.reserve()
         return [self._memory.ptr + life.offset for life in self.lives]
 
     def _record(self, nbytes: int) -> Any:
@@ -140,7 +148,6 @@ class Arena:
         """Find an offset for each allocation, and get the arena."""
         self.total = sum(life.nbytes for life in self.lives)
         self.nbytes = place_lives(self.lives)
-        self._memory = self._base(max(self.nbytes, 1))
         self._planned = True
         self._held.clear()
 

@@ -14,7 +14,7 @@ What a graph repeats is exact: kernels, addresses, and numbers that Python passe
 - shapes are the same each time;
 - whatever changes from step to step is an input, and an array of the device, the learning rate too;
 - nothing is copied to or from the host, and the host waits for nothing;
-- random numbers must not depend on a key of the host: it would be frozen, and numbers would repeat;
+- random numbers come from a key on the device (`minitrain.training.steps.keys`): one of the host would be frozen;
 - results are written into arrays that exist before the step, or returned.
 
 The first three are checked during the capture, and so is that the step keeps no array that it made. A returned array is
@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...errors import DeviceError, ShapeError
+from .. import deferred
 from ..arrays import Array, array_module, is_cupy
 from .blocks import Arena
 from .launch import address_of
@@ -71,6 +72,15 @@ class GraphedStep:
         """Whether the step is a graph by now."""
         return self._graph is not None
 
+    @property
+    def capture_is_next(self) -> bool:
+        """Whether the next call captures; if that fails, the step has not run."""
+        return self._graph is None and self._calls >= self._warmups
+
+    def in_place(self) -> bool:
+        """Whether the arrays that a captured step uses are where they were."""
+        return self._graph is None or [address_of(x) for x in self._fixed()] == self._places
+
     def __call__(self, *inputs: Array) -> Any:
         """Run the step.
 
@@ -91,6 +101,7 @@ class GraphedStep:
                 if self._graph is not None:
                     self._check_fixed()
                     self._graph.launch(self._stream)
+                    deferred.expect(xp)
                     self.replays += 1
         finally:  # what a step did before it failed comes before what the caller does next
             caller.wait_event(self._stream.record())
@@ -135,6 +146,7 @@ class GraphedStep:
 
     def _capture(self) -> None:
         assert self.arena is not None
+        self.arena.reserve()
         self._stream.begin_capture()
         try:
             with self.arena.step():
@@ -162,7 +174,7 @@ class GraphedStep:
             )
 
     def _check_fixed(self) -> None:
-        if [address_of(x) for x in self._fixed()] != self._places:
+        if not self.in_place():
             raise DeviceError(
                 "an array that the graph uses has moved since the capture, so the graph would change its old memory: "
                 "write into arrays instead of replacing them, or make a new GraphedStep"

@@ -15,6 +15,7 @@ from types import FrameType
 
 from ...backend.cores import usable_cores
 from ...errors import ConfigError
+from ..gpus import VISIBLE, visible_to
 from ..tcp import free_port
 
 GRACE = 2.5
@@ -53,7 +54,8 @@ def run_processes(command: Sequence[str], ranks: int) -> int:
     with _passed_on(processes):
         try:
             for rank in range(ranks):
-                environment = {**os.environ, **shared, "MINITRAIN_RANK": str(rank)}
+                own = {"MINITRAIN_RANK": str(rank), VISIBLE: visible_to(rank, os.environ)}
+                environment = {**os.environ, **shared, **own}
                 processes.append(subprocess.Popen(command, env=environment, start_new_session=True))
             return _wait(processes)
         finally:

@@ -11,6 +11,7 @@ from ...models.common.decoder import Decoder
 from ...models.seq2seq import Seq2Seq
 from ...nn.attention.past import bytes_needed
 from .cached import CachedSession
+from .graphed import GraphedSession, keys_may_lie_anywhere
 from .kernel import KernelSession
 from .packed import why_not
 from .seq2seq import Seq2SeqSession
@@ -24,9 +25,10 @@ SHARE = 0.8
 def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str = "float32") -> Session:
     """A session for a model.
 
-    Decoders keep keys and values: on the CPU by a kernel for whole steps, elsewhere, and where the kernel does not know
-    a layer, by the model's own layers. A model of your own that has only ``config.block_size`` and ``forward``, and a
-    decoder with a ``forward`` of its own, are run on the whole sequence for each token.
+    Decoders keep keys and values: on the CPU by a kernel for whole steps, on a GPU by the model's own layers with one
+    launch for a token, and where neither knows a layer, by the model's own layers. A model of your own that has only
+    ``config.block_size`` and ``forward``, and a decoder with a ``forward`` of its own, are run on the whole sequence
+    for each token.
 
     Args:
         model: the model; runs without dropout. Its weights are those of now: make a new session after training.
@@ -48,7 +50,10 @@ def session_for(model: Any, slots: int = 1, *, device: str = "cpu", weights: str
     if isinstance(model, Seq2Seq):
         return Seq2SeqSession(model, slots, device=device)
     if why_not(model, device):
-        return CachedSession(with_weights(model, weights), slots, device=device)
+        rounded = with_weights(model, weights)
+        if device != "cpu" and keys_may_lie_anywhere(rounded):
+            return GraphedSession(rounded, slots, device=device, plain_if_refused=True)
+        return CachedSession(rounded, slots, device=device)
     return KernelSession(model, slots, weights=weights)
 
 

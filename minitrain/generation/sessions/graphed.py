@@ -28,18 +28,23 @@ class GraphedSession:
         model: a decoder on a GPU, without windows and ALiBi.
         slots: how many sequences there may be at once.
         device: the model's device.
+        plain_if_refused: whether a model whose step cannot be captured is run without a graph, instead of an error.
+
+    Attributes:
+        refused: why the step could not be captured; empty if it could, or was not yet.
 
     Raises:
         ConfigError: if the model's attention depends on where a key lies in memory.
     """
 
-    def __init__(self, model: Decoder, slots: int, *, device: str = "cuda") -> None:
+    def __init__(self, model: Decoder, slots: int, *, device: str = "cuda", plain_if_refused: bool = False) -> None:
         layers = [block.attention for block in model.blocks]
-        if any(layer.window is not None or layer.alibi_slopes is not None for layer in layers):
+        if not keys_may_lie_anywhere(model):
             raise ConfigError(
                 "GraphedSession: windows and ALiBi count keys by their place in memory, which is fixed here; use "
                 "session_for"
             )
+        self.refused, self._plain_if_refused = "", plain_if_refused
         self.model, self.slots, self.device = model, check_slots(slots), device
         self.longest: int = model.config.block_size
         self._sequences: list[Tokens] = [np.empty(0, np.int32)] * slots
@@ -63,12 +68,13 @@ class GraphedSession:
             next_tokens = np.zeros((self.slots, 1), np.int32)
             next_tokens[short, 0] = [tokens[slot][0] for slot in short]
             places = np.array([min(len(sequence), self.longest) for sequence in self._sequences], np.int64)
-            logits = self._step(to_device(next_tokens, self.device), to_device(places, self.device))  # (slots, V)
+            logits = self._next(to_device(next_tokens, self.device), to_device(places, self.device))  # (slots, V)
             found = {slot: logits[slot : slot + 1].copy() for slot in short}
         for slot, new in tokens.items():
+            start = len(self._sequences[slot])
             self._sequences[slot] = np.concatenate([self._sequences[slot], new.astype(np.int32)])
             if slot not in found:
-                found[slot] = self._begin(slot, len(new) if every else 1)
+                found[slot] = self._add(slot, start, len(new) if every else 1)
         rows = [found[slot] for slot in tokens]
         return array_module(rows[0]).concatenate(rows)  # type: ignore[no-any-return]  # (M, V)
 
@@ -96,11 +102,28 @@ class GraphedSession:
         logits, _ = linear_forward(x[:, 0], self.model.head.weight.data)
         return logits
 
-    def _begin(self, slot: int, wanted: int) -> Array:
-        """Run a whole sequence; the logits (wanted, V) after its last tokens."""
+    def _next(self, tokens: Array, places: Array) -> Array:
+        """The logits (slots, V) after one token of each slot, by the graph if there can be one."""
+        if self.refused:
+            return self._compute(tokens, places)
+        capturing = self._step.capture_is_next
+        try:
+            logits: Array = self._step(tokens, places)
+        except Exception as error:
+            if not (capturing and self._plain_if_refused):
+                raise
+            self.refused = str(error)
+            return self._compute(tokens, places)  # nothing was computed in the capture
+        return logits
+
+    def _add(self, slot: int, start: int, wanted: int) -> Array:
+        """Run a sequence from ``start`` on; the logits (wanted, V) after its last tokens."""
         past = self.model.new_past()
-        part = to_device(self._sequences[slot][None], self.device)
-        (x,), _ = self.model.forward_hidden(part, past=past)  # (1, T, C)
+        if start:
+            for kept, new in zip(self._past, past, strict=True):
+                new.extend(*kept.row(slot, start))
+        part = to_device(self._sequences[slot][None, start:], self.device)
+        (x,), _ = self.model.forward_hidden(part, past=past)  # (1, T - start, C)
         for kept, computed in zip(self._past, past, strict=True):
             kept.store(slot, computed)
         logits, _ = linear_forward(x[-wanted:], self.model.head.weight.data)
@@ -108,3 +131,9 @@ class GraphedSession:
 
     def _weights(self) -> list[Array]:
         return [parameter.data for parameter in self.model.parameters()]
+
+
+def keys_may_lie_anywhere(model: Decoder) -> bool:
+    """Whether no layer counts keys by their place in memory, as windows and ALiBi do."""
+    layers = [block.attention for block in model.blocks]
+    return all(layer.window is None and layer.alibi_slopes is None for layer in layers)

@@ -52,6 +52,11 @@ class SlotKeyValues(KeyValues):
         for mine, others in zip(self._memory, other.all(), strict=True):
             mine[sequence, : others.shape[1]] = others[0]
 
+    def row(self, sequence: int, length: int) -> tuple[Array, Array]:
+        """The first keys and values of one sequence, (1, length, Hkv, D) each: views."""
+        keys, values = self._memory[:, sequence : sequence + 1, :length]
+        return keys, values
+
     def copy_row(self, source: int, target: int) -> None:
         """Give one sequence the keys and values of another."""
         self._memory[:, target] = self._memory[:, source]

@@ -277,11 +277,12 @@ def find_twin(reference: Callable[..., Any], device: str = "cpu") -> Callable[..
     return None if found is None else getattr(importlib.import_module(module), reference.__name__, None)
 
 
-def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
+def with_twin(reference: Callable[..., R], dtype: Any = np.float32) -> Callable[..., R]:
     """Dispatch for a function that is no forward/backward pair, such as an optimizer's update.
 
     A function of the same name and file in ``minitrain.kernels.cpu`` gets the call if every array is a C-contiguous
-    float32 NumPy array, and one in ``minitrain.kernels.cuda`` if every array is such an array of CuPy.
+    NumPy array of ``dtype``, and one in ``minitrain.kernels.cuda`` if every array is such an array of CuPy. Arrays
+    that are passed by name are not looked at.
     """
     twin_of = functools.cache(lambda device="cpu": find_twin(reference, device))
 
@@ -290,7 +291,7 @@ def with_twin(reference: Callable[..., R]) -> Callable[..., R]:
         if _observer is not None:
             return cast("R", _observer(call, args, options))
         arrays = [a for a in args if is_array(a)]
-        if kernels_enabled() and all(a.dtype == np.float32 and a.flags.c_contiguous for a in arrays):
+        if kernels_enabled() and all(a.dtype == dtype and a.flags.c_contiguous for a in arrays):
             on_gpu = any(map(is_cupy, arrays))
             fits = all(is_cupy(a) is on_gpu for a in arrays)
             if fits and (twin := twin_of("cuda" if on_gpu else "cpu")) is not None:

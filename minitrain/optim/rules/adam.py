@@ -14,12 +14,12 @@ Adam and AdamW have ``a = 1 / (1 - beta1^t)`` and ``b = 0``; NAdam has its own.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..arithmetic import coupled_gradient, update_mean
+from ..arithmetic import coupled_gradient, late_numbers, update_mean
 from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
@@ -40,22 +40,36 @@ def adam_update(
     grad_scale: float,
     decoupled: bool = False,
     mix: tuple[float, float] | None = None,
+    late: Array | None = None,
 ) -> None:
     """One update of the weights and of the moments m, ``exp_avg``, and v, ``exp_avg_sq``, in place.
 
     ``grad`` is left unchanged; ``step`` counts from 1. ``mix`` holds a and b, the factors of m and g; ``None`` is Adam.
-    ``decoupled`` chooses the kind of decay. For the settings see `Adam`, for the rest `Optimizer.update`.
+    ``decoupled`` chooses the kind of decay. ``late`` holds the `adam_numbers` on a GPU, instead of ``step`` and ``lr``.
+    For the settings see `Adam`, for the rest `Optimizer.update`.
     """
-    of_momentum, of_grad = (1 / (1 - beta1**step), 0.0) if mix is None else mix
+    rate, grad_rate, decay, root = (
+        adam_numbers(step, lr, beta1, beta2, weight_decay if decoupled else 0.0, mix)
+        if late is None
+        else late_numbers(late, weight)
+    )
     g = coupled_gradient(weight, grad, weight_decay=0.0 if decoupled else weight_decay, grad_scale=grad_scale)
     if decoupled:
-        weight *= 1 - lr * weight_decay
+        weight *= decay
     update_mean(exp_avg, g, 1 - beta1)
     update_mean(exp_avg_sq, g * g, 1 - beta2)
-    direction = lr * of_momentum * exp_avg
-    if of_grad:
-        direction += lr * of_grad * g
-    weight -= direction / (array_module(weight).sqrt(exp_avg_sq) / math.sqrt(1 - beta2**step) + eps)
+    direction = rate * exp_avg
+    if mix is not None:
+        direction += grad_rate * g
+    weight -= direction / (array_module(weight).sqrt(exp_avg_sq) / root + eps)
+
+
+def adam_numbers(
+    step: int, lr: float, beta1: float, beta2: float, weight_decay: float, mix: tuple[float, float] | None
+) -> tuple[float, float, float, float]:
+    """The rates of first moment and gradient, the factor of decoupled decay, and ``sqrt(1 - beta2^t)``."""
+    of_momentum, of_grad = (1 / (1 - beta1**step), 0.0) if mix is None else mix
+    return lr * of_momentum, lr * of_grad, 1 - lr * weight_decay, math.sqrt(1 - beta2**step)
 
 
 @register_optimizer("adam")
@@ -87,7 +101,12 @@ class Adam(Optimizer):
         """The factors of first moment and gradient in the current update; ``None`` for Adam's."""
         return None
 
-    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
+    def numbers(self, moments: Moments, *, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """See `adam_numbers`."""
+        decay = weight_decay if self.decoupled else 0.0
+        return adam_numbers(self.steps, lr, *self.betas, decay, self.mix())
+
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: Any) -> None:
         """See ``adam_update``."""
         m, v, (beta1, beta2) = moments["exp_avg"], moments["exp_avg_sq"], self.betas
         kind = {"decoupled": self.decoupled, "mix": self.mix()}

@@ -12,10 +12,12 @@ factor.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...backend.arrays import Array, array_module
 from ...nn.core.module import Module
 from ...ops.contract.op import with_twin
-from ..arithmetic import scaled, update_mean
+from ..arithmetic import late_numbers, scaled, update_mean
 from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
 
@@ -31,15 +33,18 @@ def lion_update(
     beta2: float,
     weight_decay: float,
     grad_scale: float,
+    late: Array | None = None,
 ) -> None:
     """One update of the weights and of the momentum m, ``exp_avg``, in place.
 
-    ``grad`` is left unchanged. For the settings see `Lion`, for the rest `Optimizer.update`.
+    ``grad`` is left unchanged. ``late`` holds the rate and the factor of the decay on a GPU, in place of ``lr``. For
+    the settings see `Lion`, for the rest `Optimizer.update`.
     """
+    rate, decay = (lr, 1 - lr * weight_decay) if late is None else late_numbers(late[:2], weight)
     g = scaled(grad, grad_scale)
     direction = array_module(weight).sign(beta1 * exp_avg + (1 - beta1) * g)
-    weight *= 1 - lr * weight_decay
-    weight -= lr * direction
+    weight *= decay
+    weight -= rate * direction
     update_mean(exp_avg, g, 1 - beta2)
 
 
@@ -64,6 +69,10 @@ class Lion(Optimizer):
         self.betas = betas
         super().__init__(model, ("exp_avg",), lr=lr, weight_decay=weight_decay)
 
-    def update(self, weight: Array, grad: Array, moments: Moments, **rates: float) -> None:
+    def numbers(self, moments: Moments, *, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """The rate, and the factor of the decay."""
+        return lr, 1 - lr * weight_decay
+
+    def update(self, weight: Array, grad: Array, moments: Moments, **rates: Any) -> None:
         """See ``lion_update``."""
         lion_update(weight, grad, moments["exp_avg"], beta1=self.betas[0], beta2=self.betas[1], **rates)

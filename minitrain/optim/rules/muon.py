@@ -18,7 +18,7 @@ Vectors, embedding tables and the output layer are not maps between hidden state
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ...backend.arrays import Array, array_module
 from ...errors import ConfigError
@@ -26,12 +26,12 @@ from ...nn.core.assign import matches
 from ...nn.core.module import Module
 from ...nn.core.parameter import Parameter
 from ...ops.contract.op import with_twin
-from ..arithmetic import scaled
+from ..arithmetic import late_numbers, scaled
 from ..checks import check_choice
 from ..groups import Span
 from ..optimizer import Moments, Optimizer
 from ..registry import register_optimizer
-from .adam import adam_update
+from .adam import adam_numbers, adam_update
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b, c of the quintic a x + b x^3 + c x^5, which raises small singular values as fast as possible. They end between
@@ -83,6 +83,7 @@ def muon_update(
     scale: float,
     weight_decay: float,
     grad_scale: float,
+    late: Array | None = None,
 ) -> None:
     """One update of a matrix, in place.
 
@@ -99,13 +100,15 @@ def muon_update(
         scale: factor of the orthogonal step; it does not apply to the decay.
         weight_decay: decoupled decay.
         grad_scale: factor of the gradients.
+        late: (NUMBERS,) float64 on a GPU: ``lr * scale`` and the factor of the decay, in place of ``lr``.
     """
+    rate, decay = (lr * scale, 1 - lr * weight_decay) if late is None else late_numbers(late[:2], weight)
     fresh = (1 - momentum) * scaled(grad, grad_scale)
     buffer *= momentum
     buffer += fresh
     direction = momentum * buffer + fresh if nesterov else buffer
-    weight *= 1 - lr * weight_decay
-    weight -= lr * scale * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
+    weight *= decay
+    weight -= rate * newton_schulz(direction, steps=ns_steps, eps=eps, coefficients=coefficients)
 
 
 @register_optimizer("muon")
@@ -175,8 +178,22 @@ class Muon(Optimizer):
     def _is_hidden_matrix(self, path: str, parameter: Parameter) -> bool:
         return parameter.data.ndim >= 2 and not any(matches(pattern, path, parameter) for pattern in self.adamw_params)
 
+    def numbers(self, moments: Moments, *, lr: float, weight_decay: float) -> tuple[float, ...]:
+        """Those of AdamW, or the scaled rate of a hidden matrix and the factor of its decay."""
+        if "momentum_buffer" in moments:
+            return lr * self._scale(moments["momentum_buffer"]), 1 - lr * weight_decay
+        return adam_numbers(self.steps, lr * self.adamw_lr_scale, *self.adamw_betas, weight_decay, None)
+
     def update(
-        self, weight: Array, grad: Array, moments: Moments, *, lr: float, weight_decay: float, grad_scale: float
+        self,
+        weight: Array,
+        grad: Array,
+        moments: Moments,
+        *,
+        lr: float,
+        weight_decay: float,
+        grad_scale: float,
+        **late: Any,
     ) -> None:
         """See ``muon_update`` and ``adam_update``."""
         if "momentum_buffer" not in moments:
@@ -193,11 +210,11 @@ class Muon(Optimizer):
                 weight_decay=weight_decay,
                 grad_scale=grad_scale,
                 decoupled=True,
+                **late,
             )
             return
         rows = weight.shape[0]
         columns = weight.size // rows
-        original, matched = math.sqrt(max(1, rows / columns)), 0.2 * math.sqrt(max(rows, columns))
         muon_update(
             weight.reshape(rows, columns),  # (R, ...) -> (R, C)
             grad.reshape(rows, columns),
@@ -208,7 +225,16 @@ class Muon(Optimizer):
             ns_steps=self.ns_steps,
             coefficients=COEFFICIENTS,
             eps=self.eps,
-            scale=original if self.adjust_lr_fn == "original" else matched,
+            scale=self._scale(weight),
             weight_decay=weight_decay,
             grad_scale=grad_scale,
+            **late,
         )
+
+    def _scale(self, weight: Array) -> float:
+        """The factor of the orthogonal step for weights of this shape."""
+        rows = weight.shape[0]
+        columns = weight.size // rows
+        if self.adjust_lr_fn == "original":
+            return math.sqrt(max(1, rows / columns))
+        return 0.2 * math.sqrt(max(rows, columns))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ...nn.core.module import Module
 from ...states import Kind, Number
@@ -31,6 +31,8 @@ class NAdam(Adam):
     Attributes:
         momentum_product: mu_1 ... mu_t up to the last update; part of the state.
     """
+
+    late_settings: ClassVar[frozenset[str]] = Adam.late_settings | {"momentum_product"}
 
     def __init__(
         self,

@@ -149,7 +149,15 @@ class CallbackList:
     @property
     def reads_numbers(self) -> bool:
         """Whether one of them looks at the loss or the norm of each step."""
-        return any(one.reads_numbers and any(_overrides(one, hook) for hook in OF_STEPS) for one in self)
+        return bool(self.readers())
+
+    def readers(self) -> list[Callback]:
+        """Those of them."""
+        return [one for one in self if one.reads_numbers and any(_overrides(one, hook) for hook in OF_STEPS)]
+
+    def overriding(self, hook: str) -> list[str]:
+        """The names of those that have a hook, such as ``"on_substep_end"``."""
+        return [name for name, one in self.callbacks.items() if _overrides(one, hook)]
 
     def __iter__(self) -> Any:
         return iter(self.callbacks.values())

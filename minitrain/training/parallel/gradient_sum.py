@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from ...backend.arrays import is_cupy, to_number
 from ...backend.cpu.pages import give_back
 from ...distributed.background import Background
 from ...distributed.group import Group
@@ -82,8 +83,9 @@ class GradientSum:
             model: the model.
             overlap: whether gradients are complete when a module says so; otherwise all travel after the last term.
         """
-        self._overlap = overlap
         self.prepare(model)
+        # A thread of its own would have another stream: on a GPU, calls are enqueued behind the backward.
+        self._overlap = overlap and not any(is_cupy(bucket.grad) for bucket in self.buckets)
         for sums in (*self._local, *self._across):  # an error may have ended the step before
             sums.clear()
         self._sent = self._round = 0
@@ -149,7 +151,7 @@ class GradientSum:
             first, n = self.group.rank * row.size, bucket.grad.size
             for k in range(row.size):
                 block = bucket.grad[n * (first + k) // blocks : n * (first + k + 1) // blocks]
-                row[k] = sum_of_squares(block) if block.size else 0.0
+                row[k] = to_number(sum_of_squares(block)) if block.size else 0.0
         self.group.all_gather(table.reshape(-1))
         in_order = table.transpose(1, 0, 2).reshape(-1)  # (ranks, buckets, blocks) -> (buckets * all blocks,)
         return float(np.sqrt(in_order.sum()))
@@ -187,7 +189,11 @@ class GradientSum:
             self.buckets[number].grad[...] = -0.0
         self._timetable.leave(self._sent)
         self._sent += 1
-        self.background.submit(partial(self._add_up, number, last=self._round == self.rounds - 1))
+        work = partial(self._add_up, number, last=self._round == self.rounds - 1)
+        if is_cupy(self.buckets[number].grad):
+            work()
+        else:
+            self.background.submit(work)
 
     def _add_up(self, number: int, *, last: bool) -> None:
         """Add a bucket over all ranks, in the background."""

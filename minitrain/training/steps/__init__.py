@@ -1,1 +1,1 @@
-"""Other ways to make a training step: as one graph on a GPU, or on a batch whose samples are compared."""
+"""How one training step is made: launched one by one, as one graph on a GPU, or on a batch that is compared."""

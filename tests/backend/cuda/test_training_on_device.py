@@ -31,6 +31,7 @@ from minitrain.training import (
     WeightStatistics,
 )
 from minitrain.training.evaluator import Evaluator
+from minitrain.training.steps.choice import IN_A_ROW
 from tests.backend.cuda.on_device import assert_same_bits
 
 STEPS, LOG = 8, 4
@@ -92,7 +93,8 @@ def test_it_waits_for_records_alone(gpu: EmulatedDevice) -> None:
     logged = 1 + STEPS // LOG  # the first step, too
     assert counts.to_host == 5 * logged  # loss, tokens of the window and in all, norm, deferred errors
     assert counts.synchronisations == counts.to_host
-    assert counts.to_device == 2 * 2 * STEPS  # inputs and targets of each micro-batch
+    graphed = STEPS - (IN_A_ROW - 1)  # whose numbers are sent, and once the paths of their random keys
+    assert counts.to_device == 2 * 2 * STEPS + graphed + 1  # inputs and targets of each micro-batch
     assert counts.bytes_to_host <= logged * (4 * 8 + 256 * 8)
 
 

@@ -14,6 +14,7 @@ from minitrain.generation import UncachedSession, session_for
 from minitrain.generation.sessions import choice
 from minitrain.generation.sessions.cached import CachedSession
 from minitrain.generation.sessions.choice import cache_bytes, open_session
+from minitrain.generation.sessions.graphed import GraphedSession
 from minitrain.generation.sessions.kernel import KernelSession
 from minitrain.generation.sessions.packed import why_not
 from minitrain.generation.sessions.seq2seq import Seq2SeqSession
@@ -81,7 +82,7 @@ def test_each_session_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None
     for model, kind in (
         (Own(), UncachedSession),
         (Seq2Seq(Seq2SeqConfig(VOCABULARY)), Seq2SeqSession),
-        (GPT(SMALL), CachedSession),
+        (GPT(SMALL), GraphedSession),
     ):
         session: Any = session_for(model, 2, device="cuda")
         assert isinstance(session, kind)

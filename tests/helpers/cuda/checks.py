@@ -11,12 +11,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend.cuda.launch import Source
-from minitrain.ops import Into, rope_backward, rope_forward
+from minitrain.ops import Into, dropout_backward, dropout_forward, rope_backward, rope_forward
+from minitrain.ops.linear.dropout import DropoutCache
+from minitrain.ops.linear.fold_keys import END, fold_keys
 from minitrain.optim.clip import sum_of_squares
 from minitrain.optim.rules.adam import adam_update
 from minitrain.optim.rules.lion import lion_update
 from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
-from minitrain.random import Key
+from minitrain.random import Key, path_words
 from minitrain.testing.cases import CASES, SMALL, TILES, Call
 from minitrain.testing.cases.base import Extent
 from minitrain.testing.cuda import Emulator, EmulatorError, emulate
@@ -164,19 +166,55 @@ RATES = {"lr": 1e-2, "weight_decay": 0.1, "grad_scale": 0.5}
 FLAT = (1, 31, 1024, 2053)
 
 
+LATE = np.array([0.02, 0.003, 0.9, 0.6])
+"""Numbers of an update as a captured step reads them from memory; those that are given besides do not count then."""
+
+
 def check_adam() -> None:
-    for kind in ({"decoupled": True}, {"mix": (1.1, 0.3)}):
+    for kind in ({"decoupled": True}, {"mix": (1.1, 0.3)}, {"decoupled": True, "mix": (1.1, 0.3), "late": LATE}):
         check_update(adam_update, 4, FLAT, step=3, beta1=0.9, beta2=0.99, eps=1e-3, **kind, **RATES)
 
 
 def check_lion() -> None:
-    check_update(lion_update, 3, FLAT, beta1=0.9, beta2=0.99, **RATES)
+    for more in ({}, {"late": LATE}):
+        check_update(lion_update, 3, FLAT, beta1=0.9, beta2=0.99, **more, **RATES)
 
 
 def check_muon() -> None:
     for nesterov in (True, False):
         more = {"ns_steps": 3, "coefficients": COEFFICIENTS, "eps": 1e-7, "scale": 1.5}
-        check_update(muon_update, 3, ((5, 7), (33, 8)), momentum=0.9, nesterov=nesterov, **more, **RATES)
+        late = {} if nesterov else {"late": LATE}
+        check_update(muon_update, 3, ((5, 7), (33, 8)), momentum=0.9, nesterov=nesterov, **more, **late, **RATES)
+
+
+class KeyInMemory(Key):
+    """A key whose words a kernel must read where they are; its numbers are wrong."""
+
+    at: Any
+
+    @property
+    def words(self) -> Any:
+        """See `Key.words`."""
+        return self.at
+
+
+def check_key_in_memory() -> None:
+    x, key, late = np.ones((3, 9), np.float32), Key.from_seed(3), KeyInMemory(1, 2)
+    late.at = np.array(key[:2], np.uint32)
+    expected, _ = dropout_forward.reference(x, p=0.5, key=key)  # type: ignore[attr-defined]
+    found, cache = dropout_forward.twin("cuda")(x, p=0.5, key=late)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(found, expected)
+    dx = dropout_backward.twin("cuda")(x, DropoutCache(*cache), into=(None,))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(dx, expected)
+
+
+def check_fold_keys() -> None:
+    root, paths = Key.from_seed(2**40 + 7), [("blocks", 1, "dropout"), (-5,), (), (2**40, "a")] * 20
+    table = np.full((len(paths), 3, 3), END, np.uint32)
+    for row, path in enumerate(paths):
+        table[row, : len(path)] = [path_words(part) for part in path] or np.empty((0, 3))
+    found = fold_keys.twin("cuda")(np.array(root[:2], np.uint32), table)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(found, [root.fold(*path)[:2] for path in paths])
 
 
 def check_norm() -> None:
@@ -187,12 +225,14 @@ def check_norm() -> None:
 
 CHECKS: dict[str, list[Callable[[], None]]] = {
     **{path: [functools.partial(check_operation, name) for name in names] for path, names in OPERATIONS.items()},
+    "linear/fold_keys.cu": [check_fold_keys],
     "attention/rope.cu": [functools.partial(check_operation, "rope"), check_packed_heads],
     "clip.cu": [check_norm],
     "rules/adam.cu": [check_adam],
     "rules/lion.cu": [check_lion],
     "rules/muon.cu": [check_muon],
 }
+CHECKS["linear/dropout.cu"].append(check_key_in_memory)
 
 
 def is_noticed(path: str, text: str) -> str:

@@ -102,7 +102,7 @@ MISTAKES = [
         "(unsigned long long)sample",
     ),
     (DROPOUT, "the elements behind a sample's end", "if (i + part >= n) continue;", ""),
-    (DROPOUT, "the upper half of the sample's index", "c3 = (unsigned)(sample >> 32)", "c3 = 0"),
+    (DROPOUT, "the upper half of the sample's index", "(unsigned)(sample >> 32), k0", "0, k0"),
     (EMBEDDING, "no barrier before the lines are added", "__syncthreads();  // all lines have their sums", ""),
     (EMBEDDING, "each place counts as a first", "(first > 0 && sorted[first - 1] == row)", "false"),
     (EMBEDDING, "gradients in sorted order", "dout + order[i] * columns", "dout + (long long)i * columns"),
@@ -123,6 +123,13 @@ MISTAKES = [
     ),
     ("rules/adam.cu", "eps inside the root", "sqrtf(v.v[k]) * correction + eps", "sqrtf(v.v[k] + eps) * correction"),
     ("rules/lion.cu", "no decay", "w.v[k] * decay - rate", "w.v[k] - rate"),
+    (DROPOUT, "the key of a captured step", "if (key) k0 = key[0], k1 = key[1];", ""),
+    ("linear/fold_keys.cu", "the kind of a part", "words[2], 0xFFFFFFFFu", "0, 0xFFFFFFFFu"),
+    ("linear/fold_keys.cu", "where a path ends", "if (words[2] == 3) break;", ""),
+    ("rules/adam.cu", "the rate of a captured step", "rate = (float)late[0], grad_rate", "grad_rate"),
+    ("rules/adam.cu", "the root of a captured step", "correction = (float)(1 / late[3]);", ""),
+    ("rules/lion.cu", "the decay of a captured step", ", decay = (float)late[1];", ";"),
+    ("rules/muon.cu", "the decay of a captured step", ", decay = (float)late[1];", ";"),
     ("rules/muon.cu", "no root", "(float)sqrt(squares[0])", "(float)squares[0]"),
 ]
 

@@ -18,6 +18,7 @@ from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Kernel
 from ....backend.precision import current_precision, is_half, operand
 from ....backend.targets import Target
+from ..common.keys import key_arguments
 from ..common.targets import Slot
 from .declared import QUERIES, ROWS, SPAN, WIDTHS, backward_kernels, decode_kernels, forward_kernel, tiles, width_of
 from .heads import aligned, heads_slot, strided
@@ -51,7 +52,7 @@ def attention_forward(
         keep = tile.rows * (tile.width + 4) if drops else 0
         forward_kernel(_kind(q), width_of(d), drops)(
             (-(-T // tile.rows), H, B), (tile.threads,), *operands, out, kept, lse, T, S, H // G, d, *options,
-            *_dropout(dropout, key), shared=tile.shared(1, 2, tile.width, keep),
+            *_dropout(dropout, key, q), shared=tile.shared(1, 2, tile.width, keep),
         )  # fmt: skip
     cached = (key_lengths, None, alibi_slopes, causal, window, None, scale, dropout, key)
     return out, (q, k, v, None, out if kept is None else kept, lse, *cached)
@@ -71,7 +72,7 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
     to_q, to_k, to_v = (heads_slot(target, x) for target, x in zip(into, (q, k, v), strict=False))
     operands = (*(part for x in (q, k, v, g) for part in strided(aligned(x))), _lengths(cache.key_lengths), rows)
     sizes = (T, S, H // G, d, rows.shape[2])
-    options = (*_window_sizes(T, S, cache.causal, cache.window), cache.scale, *_dropout(cache.dropout, cache.key))
+    options = (*_window_sizes(T, S, cache.causal, cache.window), cache.scale, *_dropout(cache.dropout, cache.key, q))
     width = tile.backward_width
     if to_k.array is not None or to_v.array is not None:
         extra = 16 * width + (width * (tile.rows + 4) if drops else 0)
@@ -145,9 +146,12 @@ def _drops(dropout: float, key: Any) -> bool:
     return dropout > 0 and key is not None
 
 
-def _dropout(p: float, key: Any) -> tuple[int, float, int, int, int]:
-    """Threshold (0: no dropout), factor, key and first sample."""
-    return (round(p * 2**32), 1 / (1 - p), key.k0, key.k1, key.sample) if _drops(p, key) else (0, 1.0, 0, 0, 0)
+def _dropout(p: float, key: Any, like: Array) -> tuple[int, float, int, int, int, Array | None]:
+    """Threshold (0: no dropout), factor, key, first sample, and where the key is if it is on the device."""
+    if not _drops(p, key):
+        return 0, 1.0, 0, 0, 0, None
+    k0, k1, words = key_arguments(key, like)
+    return round(p * 2**32), 1 / (1 - p), k0, k1, key.sample, words
 
 
 def _window_sizes(T: int, S: int, causal: bool, window: int | None) -> tuple[int, int]:

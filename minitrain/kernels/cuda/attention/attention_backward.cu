@@ -79,7 +79,8 @@ attention_backward_keys(const Stored<E>* __restrict__ q, long long q_batch, long
                         float* __restrict__ dv, long long dv_batch, long long dv_row, long long dv_head,
                         int add_dk, int add_dv, int T, int S, int group, int d, int padded, int back, int ahead,
                         float scale, unsigned threshold, float factor, unsigned key0, unsigned key1,
-                        unsigned long long first_sample) {
+                        unsigned long long first_sample,
+                        const unsigned* __restrict__ key) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::BACKWARD_WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
     auto* k_tile = reinterpret_cast<Stored<E>*>(smem);
@@ -92,7 +93,7 @@ attention_backward_keys(const Stored<E>* __restrict__ q, long long q_batch, long
     const int b = blockIdx.z, s0 = blockIdx.x * ROWS, H = gridDim.y * group;
     const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, s_last = min(s0 + ROWS, S) - 1;
     const Sight sight(T, S, lengths, b, back, ahead);
-    const Dropout dropout{threshold, factor, key0, key1, first_sample + b};
+    const Dropout dropout(threshold, factor, key0, key1, first_sample + b, key);
 
     // The tiles of all query heads of the group, one after the other.
     const int start = sight.first_query(s0) / WIDTH * WIDTH, stop = sight.end_query(T, s0 + ROWS);
@@ -157,7 +158,8 @@ attention_backward_queries(const Stored<E>* __restrict__ q, long long q_batch, l
                            float* __restrict__ dq, long long dq_batch, long long dq_row, long long dq_head,
                            int add_dq, int T, int S, int group, int d, int padded, int back, int ahead, float scale,
                            unsigned threshold, float factor, unsigned key0, unsigned key1,
-                           unsigned long long first_sample) {
+                           unsigned long long first_sample,
+                           const unsigned* __restrict__ key) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::BACKWARD_WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
     auto* q_tile = reinterpret_cast<Stored<E>*>(smem);
@@ -169,7 +171,7 @@ attention_backward_queries(const Stored<E>* __restrict__ q, long long q_batch, l
     const int b = blockIdx.z, h = blockIdx.y, H = gridDim.y, t0 = (gridDim.x - 1 - blockIdx.x) * ROWS;
     const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, t_last = min(t0 + ROWS, T) - 1;
     const Sight sight(T, S, lengths, b, back, ahead);
-    const Dropout dropout{threshold, factor, key0, key1, first_sample + b};
+    const Dropout dropout(threshold, factor, key0, key1, first_sample + b, key);
     k += b * k_batch + h / group * k_head;
     v += b * v_batch + h / group * v_head;
 

@@ -26,7 +26,8 @@ attention_forward(const Stored<E>* __restrict__ q, long long q_batch, long long 
                   const Stored<E>* __restrict__ v, long long v_batch, long long v_row, long long v_head,
                   const long long* __restrict__ lengths, float* __restrict__ out, Stored<E>* __restrict__ kept,
                   float* __restrict__ lse, int T, int S, int group, int d, int back, int ahead, float scale,
-                  unsigned threshold, float factor, unsigned key0, unsigned key1, unsigned long long first_sample) {
+                  unsigned threshold, float factor, unsigned key0, unsigned key1, unsigned long long first_sample,
+                  const unsigned* __restrict__ key) {
     constexpr int ROWS = Tile<E, D>::ROWS, WIDTH = Tile<E, D>::WIDTH, LD = Tile<E, D>::LD;
     extern __shared__ __align__(128) unsigned char smem[];
     auto* q_tile = reinterpret_cast<Stored<E>*>(smem);
@@ -37,7 +38,7 @@ attention_forward(const Stored<E>* __restrict__ q, long long q_batch, long long 
     const int b = blockIdx.z, h = blockIdx.y, H = gridDim.y, t0 = (gridDim.x - 1 - blockIdx.x) * ROWS;
     const int lane = threadIdx.x % 32, own = threadIdx.x / 32 * 16, t_last = min(t0 + ROWS, T) - 1;
     const Sight sight(T, S, lengths, b, back, ahead);
-    const Dropout dropout{threshold, factor, key0, key1, first_sample + b};
+    const Dropout dropout(threshold, factor, key0, key1, first_sample + b, key);
     q += b * q_batch + h * q_head;
     k += b * k_batch + h / group * k_head;
     v += b * v_batch + h / group * v_head;

@@ -35,7 +35,7 @@ SHOWN = (
 _HEADS = "{e}@ {x}, i8 {x}_batch, i8 {x}_row, i8 {x}_head"
 _GRADIENT = "f4@ {x}?, i8 {x}_batch, i8 {x}_row, i8 {x}_head"
 _OPTIONS = "i4 back, i4 ahead, f4 scale"
-_DROPOUT = "u4 threshold, f4 factor, u4 key0, u4 key1, u8 first_sample"
+_DROPOUT = "u4 threshold, f4 factor, u4 key0, u4 key1, u8 first_sample, u4* key?"
 
 
 class Tiles(NamedTuple):

@@ -37,6 +37,11 @@ struct Dropout {
     float factor;        // 1 / (1 - p)
     unsigned key0, key1;
     unsigned long long sample;
+
+    // `key`: where the two words of the key are in a captured step, which would repeat numbers of the host; or null.
+    __device__ Dropout(unsigned threshold, float factor, unsigned k0, unsigned k1, unsigned long long sample,
+                       const unsigned* key)
+        : threshold(threshold), factor(factor), key0(key ? key[0] : k0), key1(key ? key[1] : k1), sample(sample) {}
 };
 
 // keep[r * (COLUMNS + 4) + c]: whether the probability of query t + r for key + c is kept. One call of Philox gives

@@ -4,9 +4,8 @@
 
 struct Words { unsigned w[4]; };
 
-// The words of elements 4 * block to 4 * block + 3 of a sample.
-__device__ __forceinline__ Words philox(unsigned block, unsigned long long sample, unsigned k0, unsigned k1) {
-    unsigned c0 = block, c1 = 0, c2 = (unsigned)sample, c3 = (unsigned)(sample >> 32);
+// The four words of a counter of four words.
+__device__ __forceinline__ Words philox4(unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigned k0, unsigned k1) {
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         const unsigned high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
@@ -19,4 +18,9 @@ __device__ __forceinline__ Words philox(unsigned block, unsigned long long sampl
         k1 += 0xBB67AE85u;
     }
     return {{c0, c1, c2, c3}};
+}
+
+// The words of elements 4 * block to 4 * block + 3 of a sample.
+__device__ __forceinline__ Words philox(unsigned block, unsigned long long sample, unsigned k0, unsigned k1) {
+    return philox4(block, 0, (unsigned)sample, (unsigned)(sample >> 32), k0, k1);
 }

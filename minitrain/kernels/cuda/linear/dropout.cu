@@ -7,7 +7,8 @@
 template <int V>
 __global__ void __launch_bounds__(256)
 dropout(const float* __restrict__ x, float* __restrict__ out, long long n, long long samples, long long first_sample,
-        unsigned k0, unsigned k1, unsigned threshold, float scale, int accumulate) {
+        unsigned k0, unsigned k1, unsigned threshold, float scale, int accumulate, const unsigned* __restrict__ key) {
+    if (key) k0 = key[0], k1 = key[1];  // of a captured step: the graph would repeat a number of the host
     for (long long sample = blockIdx.y; sample < samples; sample += gridDim.y)
         for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * 4; i < n;
              i += (long long)gridDim.x * blockDim.x * 4) {

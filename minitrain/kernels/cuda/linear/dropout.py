@@ -7,7 +7,7 @@ from typing import Any
 from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Source
 from ....backend.targets import Target
-from ....random import refuse_in_capture
+from ..common.keys import key_arguments
 from ..common.sizes import MOST_BLOCKS, THREADS, ceil_div, vector_width
 from ..common.targets import contiguous, slot
 
@@ -15,7 +15,8 @@ _SOURCE = Source("linear/dropout.cu")
 _DROPOUT = {
     V: _SOURCE.kernel(
         f"dropout<{V}>",
-        "f4* x, f4* out, i8 n, i8 samples, i8 first_sample, u4 k0, u4 k1, u4 threshold, f4 scale, i4 accumulate",
+        "f4* x, f4* out, i8 n, i8 samples, i8 first_sample, u4 k0, u4 k1, u4 threshold, f4 scale, i4 accumulate, "
+        "u4* key?",
     )
     for V in (1, 4)
 }
@@ -25,7 +26,6 @@ def dropout_forward(x: Array, *, p: float, key: Any) -> Any:
     """See ``ops.linear.dropout.dropout_forward``."""
     if key is None or p == 0 or x.size == 0:
         return NotImplemented
-    refuse_in_capture(array_module(x))
     out = array_module(x).empty(x.shape, x.dtype)
     _apply(contiguous(x), out, 0, p, key)
     return out, (p, key)
@@ -44,8 +44,9 @@ def dropout_backward(dout: Array, cache: Any, *, into: tuple[Target]) -> Any:
 def _apply(x: Array, out: Array, accumulate: int, p: float, key: Any) -> None:
     samples = x.shape[0]
     n = x.size // samples
+    k0, k1, words = key_arguments(key, x)
     across = min(ceil_div(ceil_div(n, 4), THREADS), MOST_BLOCKS)
     _DROPOUT[vector_width(n, x, out)](
-        (across, min(samples, MOST_BLOCKS)), THREADS, x, out, n, samples, key.sample, key.k0, key.k1, round(p * 2**32),
-        1 / (1 - p), accumulate,
+        (across, min(samples, MOST_BLOCKS)), THREADS, x, out, n, samples, key.sample, k0, k1, round(p * 2**32),
+        1 / (1 - p), accumulate, words,
     )  # fmt: skip

@@ -9,10 +9,14 @@ __global__ void __launch_bounds__(256)
 adam_update(float* __restrict__ weight, const float* __restrict__ grad, float* __restrict__ exp_avg,
             float* __restrict__ exp_avg_sq, long long n, float rate, float grad_rate, float decay, float penalty,
             float one_minus_beta1, float one_minus_beta2, float eps, float correction, float scale,
-            const float* __restrict__ on_device) {
+            const float* __restrict__ on_device, const double* __restrict__ late) {
     // A factor on the device has not been looked at by anybody: NaN or infinity must not reach the weights.
     if (on_device) scale = *on_device;
     if (!isfinite(scale)) return;
+    if (late) {  // a graph would repeat the numbers of its first launch
+        rate = (float)late[0], grad_rate = (float)late[1], decay = (float)late[2];
+        correction = (float)(1 / late[3]);
+    }
     const long long step = (long long)gridDim.x * blockDim.x * V;
     for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V; i < n; i += step) {
         Pack<V> w = load<V>(weight + i), m = load<V>(exp_avg + i), v = load<V>(exp_avg_sq + i);

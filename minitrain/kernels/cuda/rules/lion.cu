@@ -6,10 +6,11 @@ template <int V>
 __global__ void __launch_bounds__(256)
 lion_update(float* __restrict__ weight, const float* __restrict__ grad, float* __restrict__ exp_avg, long long n,
             float rate, float decay, float beta1, float one_minus_beta1, float one_minus_beta2, float scale,
-            const float* __restrict__ on_device) {
+            const float* __restrict__ on_device, const double* __restrict__ late) {
     // A factor on the device has not been looked at by anybody: NaN or infinity must not reach the weights.
     if (on_device) scale = *on_device;
     if (!isfinite(scale)) return;
+    if (late) rate = (float)late[0], decay = (float)late[1];  // a graph would repeat those of its first launch
     const long long step = (long long)gridDim.x * blockDim.x * V;
     for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V; i < n; i += step) {
         Pack<V> w = load<V>(weight + i), m = load<V>(exp_avg + i);

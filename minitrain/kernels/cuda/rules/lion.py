@@ -14,7 +14,7 @@ _UPDATE = {
     V: _SOURCE.kernel(
         f"lion_update<{V}>",
         "f4* weight, f4* grad, f4* exp_avg, i8 n, f4 rate, f4 decay, f4 beta1, f4 one_minus_beta1, "
-        "f4 one_minus_beta2, f4 scale, f4* on_device?",
+        "f4 one_minus_beta2, f4 scale, f4* on_device?, f8* late?",
     )
     for V in (1, 4)
 }
@@ -22,7 +22,7 @@ _UPDATE = {
 
 def lion_update(
     weight: Array, grad: Array, exp_avg: Array, *,
-    lr: float, beta1: float, beta2: float, weight_decay: float, grad_scale: Any,
+    lr: float, beta1: float, beta2: float, weight_decay: float, grad_scale: Any, late: Array | None = None,
 ) -> Any:  # fmt: skip
     """See ``optim.rules.lion.lion_update``."""
     n = weight.size
@@ -31,6 +31,6 @@ def lion_update(
     V = vector_width(n, weight, grad, exp_avg)
     _UPDATE[V](
         blocks_for(n // V), THREADS, weight, grad, exp_avg, n, lr, 1 - lr * weight_decay, beta1, 1 - beta1, 1 - beta2,
-        *scale_arguments(grad_scale),
+        *scale_arguments(grad_scale), late,
     )  # fmt: skip
     return None

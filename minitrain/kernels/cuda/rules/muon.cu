@@ -26,8 +26,9 @@ muon_normalise(float* __restrict__ x, const double* __restrict__ squares, long l
 // w = decay w - rate step
 __global__ void __launch_bounds__(256)
 muon_step(float* __restrict__ weight, const float* __restrict__ step, long long n, float decay, float rate,
-          const float* __restrict__ on_device) {
+          const float* __restrict__ on_device, const double* __restrict__ late) {
     if (on_device && !isfinite(*on_device)) return;
+    if (late) rate = (float)late[0], decay = (float)late[1];  // a graph would repeat those of its first launch
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
         weight[i] = decay * weight[i] - rate * step[i];
 }

@@ -16,13 +16,13 @@ _DIRECTION = _SOURCE.kernel(
     "f4* grad, f4* buffer, f4* out, i8 n, f4 momentum, f4 grad_factor, f4 old, f4 new_part, f4* on_device?",
 )
 _NORMALISE = _SOURCE.kernel("muon_normalise", "f4* x, f8* squares, i8 n, f4 eps")
-_STEP = _SOURCE.kernel("muon_step", "f4* weight, f4* step, i8 n, f4 decay, f4 rate, f4* on_device?")
+_STEP = _SOURCE.kernel("muon_step", "f4* weight, f4* step, i8 n, f4 decay, f4 rate, f4* on_device?, f8* late?")
 
 
 def muon_update(
     weight: Array, grad: Array, buffer: Array, *,
     lr: float, momentum: float, nesterov: bool, ns_steps: int, coefficients: tuple[float, float, float],
-    eps: float, scale: float, weight_decay: float, grad_scale: Any,
+    eps: float, scale: float, weight_decay: float, grad_scale: Any, late: Array | None = None,
 ) -> Any:  # fmt: skip
     """See ``optim.rules.muon.muon_update``."""
     n = weight.size
@@ -41,5 +41,5 @@ def muon_update(
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     step = xp.ascontiguousarray(x.T if tall else x)
-    _STEP(blocks, THREADS, weight, step, n, 1 - lr * weight_decay, lr * scale, on_device)
+    _STEP(blocks, THREADS, weight, step, n, 1 - lr * weight_decay, lr * scale, on_device, late)
     return None

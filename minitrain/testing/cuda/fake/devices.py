@@ -69,6 +69,11 @@ class Device:
         synchronize()
 
     @property
+    def pci_bus_id(self) -> str:
+        """Where it is in the machine."""
+        return f"0000:{self.id + 1:02X}:00.0"
+
+    @property
     def compute_capability(self) -> str:
         """Such as ``"90"``."""
         return Settings.capability

@@ -10,6 +10,7 @@ from types import ModuleType
 from ....backend import deferred
 from ....backend.devices import gpu_status
 from ....errors import ConfigError
+from .. import nccl
 from ..emulator import Emulator
 from . import library, memory, record, streams
 from .devices import Settings
@@ -85,6 +86,7 @@ def emulated_device(
         gpu_status.cache_clear()
         memory.forget_blocks()
         streams.reset()
+        nccl.reset()
 
 
 def _use_shim(kernels: ExitStack, emulator: Emulator) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from .. import nccl
 from . import devices, memory, streams
 from .array import compute, ndarray
 from .functions import NAMESPACE, as_strided, sliding_window_view
@@ -34,6 +35,15 @@ def modules() -> dict[str, ModuleType]:
         set_allocator=memory.set_allocator,
         using_allocator=memory.using_allocator,
     )
+    collective = _module(
+        "cupy.cuda.nccl",
+        NcclCommunicator=nccl.NcclCommunicator,
+        NcclError=nccl.NcclError,
+        get_unique_id=nccl.get_unique_id,
+        get_version=nccl.get_version,
+        groupEnd=nccl.groupEnd,
+        groupStart=nccl.groupStart,
+    )
     tricks = _module("cupy.lib.stride_tricks", sliding_window_view=sliding_window_view, as_strided=as_strided)
     lib = _module("cupy.lib", stride_tricks=tricks)
     cupy: ModuleType = _module(
@@ -50,7 +60,7 @@ def modules() -> dict[str, ModuleType]:
     special = _module("cupyx.scipy.special", **{name: _special(name) for name in ("erf", "erfc", "erfinv", "gammaln")})
     scipy = _module("cupyx.scipy", special=special)
     cupyx = _module("cupyx", scipy=scipy, empty_pinned=memory.empty_pinned, errstate=_errstate)
-    found = (cupy, cuda, lib, tricks, cupyx, scipy, special)
+    found = (cupy, cuda, collective, lib, tricks, cupyx, scipy, special)
     return {module.__name__: module for module in found}
 
 

@@ -77,7 +77,8 @@ def forget_blocks() -> None:
 
 def holding(address: int) -> Memory | None:
     """The block of device memory that an address is in."""
-    return next((block for block in _blocks.values() if 0 <= address - block.ptr < max(block.size, 1)), None)
+    blocks = [reference() for reference in _blocks.valuerefs()]  # one call: other threads may make blocks meanwhile
+    return next((b for b in blocks if b is not None and 0 <= address - b.ptr < max(b.size, 1)), None)
 
 
 class UnownedMemory(Memory):
