@@ -113,12 +113,16 @@ class Emulator:
         """The loaded library of a source, compiled if need be."""
         key = source, len(source.kernels)
         if key not in self._libraries:
-            path = build(source, self.sanitizer, self.extra)
+            path = self.build(source)
             library = ctypes.CDLL(str(path))
             library.emu_statistics.restype = ctypes.POINTER(Statistics)
             library.emu_fault.restype = ctypes.POINTER(ctypes.c_size_t)
             self._libraries[key] = library, path
         return self._libraries[key]
+
+    def build(self, source: SourceFile) -> Path:
+        """Compile a source, if that was not done before."""
+        return build(source, self.sanitizer, self.extra)
 
     def launch(
         self,

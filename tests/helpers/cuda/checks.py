@@ -1,4 +1,7 @@
-"""Checks of a file of kernels that can be repeated for each mistake that is planted in it."""
+"""Checks of a file of kernels that can be repeated for each mistake that is planted in it.
+
+``tests/kernels/cuda/test_checks.py`` runs them on the kernels as they are, ``tools/cuda_mutants`` with mistakes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,18 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from minitrain.backend.cuda.launch import Source
-from minitrain.ops import Into, rope_backward, rope_forward
+from minitrain.kernels.cuda.common.ids import _WATCH
+from minitrain.kernels.cuda.common.sizes import blocks_for
+from minitrain.kernels.cuda.common.targets import slot
+from minitrain.kernels.cuda.linear.column_sums import column_sums
+from minitrain.kernels.cuda.linear.gelu_linear import _BACKWARD, _FORWARD
+from minitrain.kernels.cuda.linear.operands import rounded
+from minitrain.ops import Into, gelu_backward, gelu_forward, rope_backward, rope_forward
 from minitrain.optim.clip import sum_of_squares
 from minitrain.optim.rules.adam import adam_update
 from minitrain.optim.rules.lion import lion_update
@@ -19,13 +28,13 @@ from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 from minitrain.random import Key
 from minitrain.testing.cases import CASES, SMALL, TILES, Call
 from minitrain.testing.cases.base import Extent
-from minitrain.testing.cuda import Emulator, EmulatorError, emulate
 from tests.helpers.cuda import backward, run_cuda
 from tests.helpers.op_runs import Result, cotangents, run
 
 OPERATIONS = {  # files of kernels, and the operations that run them
     "activations/elementwise.cu": ("gelu", "swiglu", "geglu"),
     "activations/softmax.cu": ("softmax",),
+    "attention/rope.cu": ("rope",),
     "classification/cross_entropy.cu": ("cross_entropy",),
     "classification/linear_cross_entropy.cu": ("linear_cross_entropy",),
     "linear/column_sums.cu": ("linear",),
@@ -115,21 +124,26 @@ def check_operation(name: str, drawn: bool = True) -> None:
         name: of the operation.
         drawn: whether to check calls that its case draws, too.
     """
-    case = CASES[name]
-    for call, exact, allowed in examples(name, drawn):
-        twin = run_cuda(case, call)
-        if twin is None:
-            continue
-        for e, t, limit in zip(exact.arrays(), twin.arrays(), allowed, strict=True):
-            with np.errstate(invalid="ignore"):  # a mistake may give infinities
-                assert abs(t - e).max(initial=0) <= limit, name
-        result = case.pair.forward.reference(*call.inputs, **call.options)  # type: ignore[attr-defined]
-        buffers = [None if g is None else np.full(g.shape, 0.5, np.float32) for g in exact.gradients]
-        into = [None if b is None else Into(b, accumulate=True) for b in buffers]
-        backward(case, cotangents(case, case.outputs(result)), result[-1], into)
-        limits = iter(allowed[len(exact.outputs) :])
-        for e, b in zip(exact.gradients, buffers, strict=True):
-            assert e is None or abs(b - 0.5 - e).max(initial=0) <= next(limits) + 1e-6 * max(1, abs(e).max(initial=0))
+    for example in examples(name, drawn):
+        check_example(name, example)
+
+
+def check_example(name: str, example: Example) -> None:
+    """One call of an operation; see `check_operation`."""
+    case, (call, exact, allowed) = CASES[name], example
+    twin = run_cuda(case, call)
+    if twin is None:
+        return
+    for e, t, limit in zip(exact.arrays(), twin.arrays(), allowed, strict=True):
+        with np.errstate(invalid="ignore"):  # a mistake may give infinities
+            assert abs(t - e).max(initial=0) <= limit, name
+    result = case.pair.forward.reference(*call.inputs, **call.options)  # type: ignore[attr-defined]
+    buffers = [None if g is None else np.full(g.shape, 0.5, np.float32) for g in exact.gradients]
+    into = [None if b is None else Into(b, accumulate=True) for b in buffers]
+    backward(case, cotangents(case, case.outputs(result)), result[-1], into)
+    limits = iter(allowed[len(exact.outputs) :])
+    for e, b in zip(exact.gradients, buffers, strict=True):
+        assert e is None or abs(b - 0.5 - e).max(initial=0) <= next(limits) + 1e-6 * max(1, abs(e).max(initial=0))
 
 
 def check_update(update: Any, count: int, sizes: tuple[Any, ...], **options: Any) -> None:
@@ -180,33 +194,99 @@ def check_muon() -> None:
 
 
 def check_norm() -> None:
-    for size in (1, 300, 2053):
+    for size in (1, 300, 2053, 70_000):  # the last: several numbers for each thread
         x = np.random.default_rng(0).standard_normal(size, np.float32)
         np.testing.assert_allclose(float(sum_of_squares.twin("cuda")(x)), (x.astype(np.float64) ** 2).sum(), rtol=1e-12)  # type: ignore[attr-defined]
 
 
-CHECKS: dict[str, list[Callable[[], None]]] = {
-    **{path: [functools.partial(check_operation, name) for name in names] for path, names in OPERATIONS.items()},
-    "attention/rope.cu": [functools.partial(check_operation, "rope"), check_packed_heads],
+def check_ids() -> None:
+    """The lowest and the highest id are kept beside those of earlier calls; one id may be ignored."""
+    for dtype, kernel in _WATCH.items():
+        for n, threads, ignored in ((1, 32, -7), (40, 64, -7), (1500, 1024, 900)):
+            ids = np.random.default_rng(n).integers(-50, 1000, n).astype(dtype)
+            ids[-1] = ignored
+            counted = ids[ids != ignored]
+            for low, high in ((-(1 << 40), -(1 << 40)), (1 << 30, 1 << 30), (5, 10)):
+                kept = np.array([low], np.int64), np.array([high], np.int64)
+                kernel(1, threads, ids, *kept, n, ignored)
+                assert kept[0][0] == max([low, *(-counted.astype(np.int64))])
+                assert kept[1][0] == max([high, *counted.astype(np.int64)])
+
+
+HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
+
+def check_rounding() -> None:
+    """Operands are rounded as NumPy rounds."""
+    for size in (1, 40, 1028, 270_000):
+        x = np.random.default_rng(size).standard_normal(size, np.float32)
+        for dtype in HALVES:
+            np.testing.assert_array_equal(rounded(x, dtype).view(np.uint16), x.astype(dtype).view(np.uint16))
+
+
+def check_column_sums() -> None:
+    """Sums over rows, alone and with the rounded matrix, for more rows than there are blocks and for odd columns."""
+    for R, C in ((1, 1), (70, 33), (20_000, 3)):
+        x = np.random.default_rng(R).standard_normal((R, C), np.float32)
+        for dtype in (None, *HALVES):
+            operand = None if dtype is None else np.full((R, C), np.nan, dtype)
+            for add in (False, True):
+                out = np.full(C, 2.0, np.float32)
+                column_sums(x, slot(Into(out, add), (C,), out), operand)
+                np.testing.assert_allclose(out, x.sum(0, dtype=np.float64) + 2 * add, rtol=1e-5, atol=2e-5)
+            if operand is not None:
+                np.testing.assert_array_equal(operand.view(np.uint16), x.astype(dtype).view(np.uint16))
+
+
+def check_activation() -> None:
+    """GELU of numbers of 16 bits, forward and backward; each result may be left out."""
+    for n in (7, 40, 270_000):
+        rng = np.random.default_rng(n)
+        wide, given_ = rng.standard_normal(n), rng.standard_normal(n).astype(np.float32)
+        for name, dtype in (("float32", np.dtype(np.float32)), ("float16", HALVES[0]), ("bfloat16", HALVES[1])):
+            hidden, V = wide.astype(dtype), 4 if n % 4 == 0 else 1
+            exact = hidden.astype(np.float64)
+            value, cache = gelu_forward.reference(exact, approximate="none")
+            (slope,) = gelu_backward.reference(np.ones(n), cache),
+            gap = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}[name]
+            out = np.full(n, np.nan, dtype)
+            _FORWARD["GeluExact", name, V](blocks_for(n // V), 256, hidden, out, n)
+            np.testing.assert_allclose(out.astype(np.float64), value, rtol=gap, atol=gap)
+            for add in (0, 1):
+                d, again = np.full(n, 3.0, np.float32), np.full(n, np.nan, dtype)
+                _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, again, n, add)
+                np.testing.assert_allclose(d, given_ * slope + 3 * add, rtol=1e-5, atol=1e-5)
+                np.testing.assert_array_equal(again.view(np.uint8), out.view(np.uint8))
+            _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, None, hidden, None, again, n, 0)
+            _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, None, n, 0)
+            np.testing.assert_allclose(d, given_ * slope, rtol=1e-5, atol=1e-5)
+
+
+class Check(NamedTuple):
+    """A check with its name."""
+
+    name: str
+    run: Callable[[], None]
+
+
+OTHERS: dict[str, list[Callable[[], None]]] = {
+    "attention/rope.cu": [check_packed_heads],
     "clip.cu": [check_norm],
+    "common/ids.cu": [check_ids],
+    "linear/column_sums.cu": [check_column_sums],
+    "linear/gelu_linear.cu": [check_activation],
+    "linear/operands.cu": [check_rounding],
     "rules/adam.cu": [check_adam],
     "rules/lion.cu": [check_lion],
     "rules/muon.cu": [check_muon],
 }
+PATHS = sorted({*OPERATIONS, *OTHERS})
 
 
-def is_noticed(path: str, text: str) -> str:
-    """What notices that a file of kernels has another text; nothing if all checks pass."""
-    source, emulator = Source.all[path], Emulator(extra=("-O0",))
-    plain, source._text = source._text, text
-    try:
-        emulator.library(source)  # a text that does not compile is a mistake of the caller
-        with emulate(emulator):
-            for check in CHECKS[path]:
-                try:
-                    check()
-                except (AssertionError, EmulatorError) as error:
-                    return f"{type(error).__name__}: {error}".partition("\n")[0]
-        return ""
-    finally:
-        source._text = plain
+def checks_of(path: str) -> list[Check]:
+    """The checks of a file of kernels, to be run in an emulator."""
+    found = [Check(check.__name__.removeprefix("check_"), check) for check in OTHERS.get(path, [])]
+    for name in OPERATIONS.get(path, ()):
+        for number, example in enumerate(examples(name)):
+            found.append(Check(f"{name} {number}", functools.partial(check_example, name, example)))
+    return found
