@@ -47,11 +47,13 @@ def try_unit(
         AssertionError: if a check fails without a mistake.
     """
     emulator, checks = compilable(unit, files), unit.checks()
-    start = time.monotonic()
+    seconds = dict[str, float]()
     with emulate(emulator):
         for check in checks:
+            start = time.process_time()
             check.run()
-    limit = PATIENCE + SLOWER * (time.monotonic() - start)
+            seconds[check.name] = time.process_time() - start
+    limit = PATIENCE + SLOWER * sum(seconds.values())
     kills: Counter[str] = Counter()
     running: dict[int, tuple[int, str, int]] = {}  # file descriptor -> process, file, number
     waiting = list(reversed(todo))
@@ -60,7 +62,7 @@ def try_unit(
             while (waiting and time.monotonic() < until) or running:
                 while waiting and len(running) < processes and time.monotonic() < until:
                     path, number = waiting.pop()
-                    order = sorted(checks, key=lambda check: -kills[check.name])
+                    order = sorted(checks, key=lambda check: seconds[check.name] / (1 + kills[check.name]))
                     process, end = _start(_attempt(emulator, files[path], number, order), limit)
                     running[end] = process, path, number
                     selector.register(end, selectors.EVENT_READ)

@@ -13,8 +13,9 @@ slowness.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from ...backend.cuda.launch import address_of, byte_range, set_launcher
 from ...backend.cuda.source import Declaration, SourceFile
 from ...errors import MinitrainError
 from .build import build, line_of
-from .guards import Guarded, Range
+from .guards import FILLS, Guarded, Range
 
 ORDERS = ("forward", "backward", "random", "round_robin")
 SMALLEST_SHARED = 99 * 1024  # bytes of a block on sm_120, the least of the devices that kernels are compiled for
@@ -141,8 +142,8 @@ class Emulator:
         try:
             with _one_at_a_time:
                 results = []
-                for schedule in self.schedules:
-                    run.once(grid, block, shared, schedule)
+                for schedule, around in zip(self.schedules, itertools.cycle(FILLS), strict=False):
+                    run.once(grid, block, shared, schedule, around)
                     results.append(run.contents())
                     if results[-1] != results[0]:
                         raise EmulatorError(
@@ -180,9 +181,12 @@ class _Run:
             return None if x is None else address_of(x)
         return self.guarded.address(address_of(x))
 
-    def once(self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule) -> None:
+    def once(
+        self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule, around: int
+    ) -> None:
+        """One run; ``around`` is the byte that lies around the arrays."""
         if self.guarded:
-            self.guarded.fill()
+            self.guarded.fill(around)
         index = self.kernel.source.kernels.index(self.kernel)
         function = self.library[f"emu_launch_{index}"]
         function.restype = ctypes.c_char_p
@@ -208,20 +212,19 @@ class _Run:
         return f": {self.describe(address)}{f', at {line}' if line else ''}"
 
     def describe(self, address: int) -> str:
-        """A place in memory, relative to the array that it is next to."""
+        """A place outside all arrays, relative to those that begin or end nearest to it."""
         found = self.guarded.original(address) if self.guarded else None
         if found is None:
             return "a null pointer" if address < 1 << 16 else f"address {address:#x}, which is near no array"
-        start, offset = found
-        here = [(name, r) for name, r in self.ranges.items() if r.start <= start + offset < r.end or r.start == start]
-        name, memory = here[-1] if here else next(iter(self.ranges.items()))
-        distance = start + offset - memory.start
-        size = memory.end - memory.start
-        return (
-            f"{distance - size} bytes behind the end of {name}"
-            if distance >= size
-            else f"{-distance} bytes before {name}"
-        )
+        memory, offset = found
+        behind = offset - (memory.end - memory.start)
+        if behind >= 0:
+            return f"{behind} bytes behind the end of {self.names(lambda r: r.end == memory.end)}"
+        return f"{-offset} bytes before {self.names(lambda r: r.start == memory.start)}"
+
+    def names(self, chosen: Callable[[Range], bool]) -> str:
+        """Some arrays: they may lie over each other, or be the same."""
+        return " and ".join(name for name, memory in self.ranges.items() if chosen(memory))
 
     def contents(self) -> list[bytes]:
         """What the run has left in memory; nothing without guards."""

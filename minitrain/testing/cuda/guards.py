@@ -1,6 +1,7 @@
-"""Memory with walls: a kernel works on copies of its arrays, each before a page that nobody may touch.
+"""Memory with walls: a kernel works on copies of its arrays, each between pages that nobody may touch.
 
-An access behind an array ends the launch with an error. So does a write shortly before it.
+An access behind an array ends the launch with an error. So does a write shortly before it. Walls are a quarter of a
+megabyte thick, so that what is far outside an array is rarely in another one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PAGE = mmap.PAGESIZE
-FILL = 0xFF  # NaN in each floating type
+WALL = 64 * PAGE
+FILLS = (0xFF, 0x7B)
+"""What lies around arrays, byte by byte: NaN in each floating type, and large numbers. A kernel that adds something to
+NaN leaves NaN, and only the other one shows that it was there."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 PROT_NONE = 0
@@ -28,11 +32,12 @@ class _Block:
     """Pages between two walls."""
 
     def __init__(self, pages: int) -> None:
-        self.map = mmap.mmap(-1, (pages + 2) * PAGE)
         self.size = pages * PAGE
-        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + PAGE
-        for wall in (self.start - PAGE, self.start + self.size):
-            if _libc.mprotect(wall, PAGE, PROT_NONE):
+        # Private: a copy of this process has a copy of this memory.
+        self.map = mmap.mmap(-1, self.size + 2 * WALL, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + WALL
+        for wall in (self.start - WALL, self.start + self.size):
+            if _libc.mprotect(wall, WALL, PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect failed")
 
 
@@ -47,6 +52,7 @@ class Guarded:
     """
 
     def __init__(self, ranges: Iterable[Range]) -> None:
+        self._around = FILLS[0]
         self._copies: list[tuple[Range, _Block, int]] = []  # the memory, its block, where its copy begins
         for merged in merge(ranges):
             size = merged.end - merged.start
@@ -58,10 +64,11 @@ class Guarded:
             begin -= (begin - merged.start) % 16
             self._copies.append((merged, block, begin))
 
-    def fill(self) -> None:
-        """Copy the memory to where the kernel works."""
+    def fill(self, around: int = FILLS[0]) -> None:
+        """Copy the memory to where the kernel works; ``around`` is the byte that lies around it."""
+        self._around = around
         for source, block, begin in self._copies:
-            ctypes.memset(block.start, FILL, block.size)
+            ctypes.memset(block.start, around, block.size)
             ctypes.memmove(begin, source.start, source.end - source.start)
 
     def contents(self) -> list[bytes]:
@@ -89,11 +96,11 @@ class Guarded:
                 return begin + original - source.start
         return original
 
-    def original(self, address: int) -> tuple[int, int] | None:
-        """For an address in or near a copy: the start of its memory, and the distance in bytes from there."""
+    def original(self, address: int) -> tuple[Range, int] | None:
+        """For an address in or near a copy: its memory, and the distance in bytes from where that begins."""
         for source, block, begin in self._copies:
-            if block.start - PAGE <= address < block.start + block.size + PAGE:
-                return source.start, address - begin
+            if block.start - WALL <= address < block.start + block.size + WALL:
+                return source, address - begin
         return None
 
     def touched(self) -> int | None:
@@ -102,8 +109,8 @@ class Guarded:
             end = begin + source.end - source.start
             for start, stop in ((block.start, begin), (end, block.start + block.size)):
                 left = ctypes.string_at(start, stop - start)
-                if left.count(FILL) != len(left):
-                    return start + next(i for i, byte in enumerate(left) if byte != FILL)
+                if left.count(self._around) != len(left):
+                    return start + next(i for i, byte in enumerate(left) if byte != self._around)
         return None
 
     def release(self) -> None:

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import ml_dtypes
@@ -146,17 +148,55 @@ def check_example(name: str, example: Example) -> None:
         assert e is None or abs(b - 0.5 - e).max(initial=0) <= next(limits) + 1e-6 * max(1, abs(e).max(initial=0))
 
 
-def check_update(update: Any, count: int, sizes: tuple[Any, ...], **options: Any) -> None:
-    """An optimizer's update changes its arrays as the reference does."""
+def check_update(update: Any, count: int, sizes: tuple[Any, ...], signed: int, **options: Any) -> None:
+    """An optimizer's update changes its arrays as the reference does, with a factor of the host and of the device.
+
+    Args:
+        update: the operation.
+        count: of its arrays.
+        sizes: of the arrays, for each call.
+        signed: how many arrays may have negative numbers; all others are squares.
+        options: of the update.
+    """
     for size in sizes:
-        rng = np.random.default_rng(0)
-        given_ = [abs(rng.standard_normal(size, np.float32)) + 0.1 for _ in range(count)]
-        given_[0] -= 1
+        given_ = _state(count, size, signed)
         expected, found = [x.astype(np.float64) for x in given_], [x.copy() for x in given_]
         update.reference(*expected, **options)
         update.twin("cuda")(*found, **options)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+        with _factors_on_device(update):
+            again = [x.copy() for x in given_]
+            update.twin("cuda")(*again, **options)
+            for a, b in zip(again, found, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+            for factor in (np.nan, np.inf):  # nobody of the host has seen it: nothing may change
+                kept = [x.copy() for x in given_]
+                with np.errstate(all="ignore"):  # of numbers that nobody uses
+                    update.twin("cuda")(*kept, **{**options, "grad_scale": factor})
+                for a, b in zip(kept, given_, strict=True):
+                    np.testing.assert_array_equal(a, b)
+
+
+def _state(count: int, size: Any, signed: int) -> list[Any]:
+    """Weights, gradients and moments; where there is room, some gradients and moments are 0."""
+    rng = np.random.default_rng(0)
+    found = [rng.standard_normal(size, np.float32) for _ in range(count)]
+    for x in found[1:signed]:
+        x.reshape(-1)[3:6] = 0
+    return [x if i < signed else abs(x) + 0.1 for i, x in enumerate(found)]
+
+
+@contextmanager
+def _factors_on_device(update: Any) -> Iterator[None]:
+    """The factor of the gradients reaches the kernels of an update as it does on a device."""
+    module = sys.modules[update.twin("cuda").__module__]
+    before = module.scale_arguments
+    module.scale_arguments = lambda scale: (1.0, np.array([scale], np.float32))
+    try:
+        yield
+    finally:
+        module.scale_arguments = before
 
 
 def check_packed_heads() -> None:
@@ -180,17 +220,17 @@ FLAT = (1, 31, 1024, 2053)
 
 def check_adam() -> None:
     for kind in ({"decoupled": True}, {"mix": (1.1, 0.3)}):
-        check_update(adam_update, 4, FLAT, step=3, beta1=0.9, beta2=0.99, eps=1e-3, **kind, **RATES)
+        check_update(adam_update, 4, FLAT, 3, step=3, beta1=0.9, beta2=0.99, eps=1e-3, **kind, **RATES)
 
 
 def check_lion() -> None:
-    check_update(lion_update, 3, FLAT, beta1=0.9, beta2=0.99, **RATES)
+    check_update(lion_update, 3, FLAT, 3, beta1=0.9, beta2=0.99, **RATES)
 
 
 def check_muon() -> None:
     for nesterov in (True, False):
         more = {"ns_steps": 3, "coefficients": COEFFICIENTS, "eps": 1e-7, "scale": 1.5}
-        check_update(muon_update, 3, ((5, 7), (33, 8)), momentum=0.9, nesterov=nesterov, **more, **RATES)
+        check_update(muon_update, 3, ((5, 7), (33, 8)), 3, momentum=0.9, nesterov=nesterov, **more, **RATES)
 
 
 def check_norm() -> None:
