@@ -29,8 +29,11 @@ class Mutated:
         self._finder: Finder = find_all(Code(path, text))
         self.mistakes: list[Mistake] = self._finder.mistakes
         self._without: set[int] = set()
-        order = sorted(self._finder.sites, key=lambda site: (site.start, -site.end))
-        self._sites = order
+        # Of two sites in one place, the one that has all of the other within comes first.
+        self._sites = sorted(
+            self._finder.sites,
+            key=lambda site: (site.start, -site.end, (site.start, site.end) not in site.pieces),
+        )
 
     def behind_switch(self, number: int) -> bool:
         """Whether a mistake can be switched on in the text of ``with_switches``."""

@@ -22,7 +22,16 @@ from minitrain.kernels.cuda.common.targets import slot
 from minitrain.kernels.cuda.linear.column_sums import column_sums
 from minitrain.kernels.cuda.linear.gelu_linear import _BACKWARD, _FORWARD
 from minitrain.kernels.cuda.linear.operands import rounded
-from minitrain.ops import Into, gelu_backward, gelu_forward, rope_backward, rope_forward
+from minitrain.ops import (
+    CrossEntropyCache,
+    Into,
+    cross_entropy_backward,
+    cross_entropy_forward,
+    gelu_backward,
+    gelu_forward,
+    rope_backward,
+    rope_forward,
+)
 from minitrain.optim.clip import sum_of_squares
 from minitrain.optim.rules.adam import adam_update
 from minitrain.optim.rules.lion import lion_update
@@ -66,9 +75,19 @@ def special_calls(name: str) -> list[Call]:
     if name == "cross_entropy":
         plain = [Call((3 * normal(3, V), rng.integers(0, V, 3)), {}) for V in (300, 1030)]
         weighted = (3 * normal(4, 520), np.array([1, 519, -100, 7]), abs(normal(520)))
-        return [*plain, Call(weighted, {"label_smoothing": 0.1, "z_loss": 1e-2})]
-    if name == "softmax":
-        return [Call((3 * normal(3, C),), {}) for C in (300, 1030)]
+        # Logits that are far apart: exp of one without the largest subtracted would overflow.
+        far = 60 * normal(4, 300)
+        # Classes that cannot be, most of them in some threads, all of them in others; they have no weight.
+        masked, weight = normal(3, 130), abs(normal(130))
+        masked[:, 4::3] = masked[1, 2:] = -np.inf
+        weight[2:] = 0
+        return [
+            *plain,
+            Call(weighted, {"label_smoothing": 0.1, "z_loss": 1e-2}),
+            Call((far, rng.integers(0, 300, 4)), {}),
+            Call((masked, np.array([0, 1, 3])), {"z_loss": 1e-2}),
+            Call((masked, np.array([0, 1, -100]), weight), {"label_smoothing": 0.1, "each": True}),
+        ]
     if name == "dropout":
         keys = [Key.from_seed(3), Key.from_seed(4).at_sample(2**33 + 1)]
         return [
@@ -88,8 +107,19 @@ def example_of(name: str, call: Call) -> Example:
     exact = run(CASES[name], call.astype(np.float64), "reference").copy()
     rough = run(CASES[name], call, "reference")
     pairs = zip(exact.arrays(), rough.arrays(), strict=True)
-    allowed = [max(4 * abs(r - e).max(initial=0), 3e-6 * max(1.0, abs(e).max(initial=0))) for e, r in pairs]
-    return Example(call, exact, allowed)
+    return Example(call, exact, [max(4 * _gap(r, e), 3e-6 * max(1.0, _largest(e))) for e, r in pairs])
+
+
+def _gap(found: Any, expected: Any) -> float:
+    """The largest difference, among numbers; infinite if one of them is none, and the other one is."""
+    with np.errstate(invalid="ignore"):  # a mistake may give infinities
+        same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+        gap = np.where(same, 0, np.nan_to_num(abs(found - expected), nan=np.inf))
+    return float(gap.max(initial=0))
+
+
+def _largest(x: Any) -> float:
+    return float(abs(x[np.isfinite(x)]).max(initial=0))
 
 
 @functools.cache
@@ -137,15 +167,14 @@ def check_example(name: str, example: Example) -> None:
     if twin is None:
         return
     for e, t, limit in zip(exact.arrays(), twin.arrays(), allowed, strict=True):
-        with np.errstate(invalid="ignore"):  # a mistake may give infinities
-            assert abs(t - e).max(initial=0) <= limit, name
+        assert _gap(t, e) <= limit, name
     result = case.pair.forward.reference(*call.inputs, **call.options)  # type: ignore[attr-defined]
     buffers = [None if g is None else np.full(g.shape, 0.5, np.float32) for g in exact.gradients]
     into = [None if b is None else Into(b, accumulate=True) for b in buffers]
     backward(case, cotangents(case, case.outputs(result)), result[-1], into)
     limits = iter(allowed[len(exact.outputs) :])
     for e, b in zip(exact.gradients, buffers, strict=True):
-        assert e is None or abs(b - 0.5 - e).max(initial=0) <= next(limits) + 1e-6 * max(1, abs(e).max(initial=0))
+        assert e is None or _gap(b - 0.5, e) <= next(limits) + 1e-6 * max(1.0, _largest(e))
 
 
 def check_update(update: Any, count: int, sizes: tuple[Any, ...], signed: int, **options: Any) -> None:
@@ -240,17 +269,41 @@ def check_norm() -> None:
 
 
 def check_ids() -> None:
-    """The lowest and the highest id are kept beside those of earlier calls; one id may be ignored."""
+    """The lowest and the highest id, wherever they are, are kept beside those of earlier calls; one is ignored."""
     for dtype, kernel in _WATCH.items():
-        for n, threads, ignored in ((1, 32, -7), (40, 64, -7), (1500, 1024, 900)):
-            ids = np.random.default_rng(n).integers(-50, 1000, n).astype(dtype)
-            ids[-1] = ignored
-            counted = ids[ids != ignored]
-            for low, high in ((-(1 << 40), -(1 << 40)), (1 << 30, 1 << 30), (5, 10)):
-                kept = np.array([low], np.int64), np.array([high], np.int64)
-                kernel(1, threads, ids, *kept, n, ignored)
-                assert kept[0][0] == max([low, *(-counted.astype(np.int64))])
-                assert kept[1][0] == max([high, *counted.astype(np.int64)])
+        for n, threads in ((1, 32), (40, 64), (1500, 1024)):
+            for low, high in ((-900, -500), (500, 900)):  # all on one side of 0
+                for place in {0, n // 3, n // 2, n - 1, min(n - 1, 1024)}:
+                    rng = np.random.default_rng(place)
+                    ids = rng.integers(low, high, n).astype(dtype)
+                    ids[place], ids[place - 1], ids[(place + n // 2) % n] = high + 5, low - 5, 7777
+                    counted = ids[ids != 7777]
+                    for before in (-(1 << 40), 1 << 30):
+                        kept = np.array([before], np.int64), np.array([before], np.int64)
+                        kernel(1, threads, ids, *kept, n, 7777)
+                        assert kept[0][0] == max([before, *(-counted.astype(np.int64))])
+                        assert kept[1][0] == max([before, *counted.astype(np.int64)])
+
+
+def check_targets() -> None:
+    """What a case cannot draw: targets that are no classes, upstream gradients of the host, and the count."""
+    V, logits = 40, np.random.default_rng(0).standard_normal((5, 40), np.float32)
+    targets, weight = np.array([-3, V, 2, -100, V - 1]), np.arange(1, V + 1, dtype=np.float32)
+    for class_weight in (None, weight):
+        (losses, count), cache = cross_entropy_forward.twin("cuda")(logits, targets, class_weight, each=True)
+        np.testing.assert_array_equal(np.isnan(losses), [True, True, False, False, False])
+        assert losses[3] == 0
+        assert np.isnan(count)
+        cache = CrossEntropyCache(*cache)
+        (dlogits, *_) = cross_entropy_backward.twin("cuda")(2.0, cache, into=(None, None, None))
+        np.testing.assert_array_equal(np.isnan(dlogits).all(axis=1), [True, True, False, False, False])
+        assert not dlogits[3].any()
+        good = slice(2, None)
+        (_, counted), known = cross_entropy_forward.reference(logits[good], targets[good], class_weight)
+        (_, found), _ = cross_entropy_forward.twin("cuda")(logits[good], targets[good], class_weight)
+        assert found == counted
+        expected, *_ = cross_entropy_backward.reference(2.0, known)
+        np.testing.assert_allclose(dlogits[good], expected, rtol=1e-5, atol=1e-5)
 
 
 HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
@@ -311,6 +364,7 @@ class Check(NamedTuple):
 
 OTHERS: dict[str, list[Callable[[], None]]] = {
     "attention/rope.cu": [check_packed_heads],
+    "classification/cross_entropy.cu": [check_targets],
     "clip.cu": [check_norm],
     "common/ids.cu": [check_ids],
     "linear/column_sums.cu": [check_column_sums],
