@@ -13,7 +13,6 @@ slowness.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from ...backend.cuda.launch import address_of, byte_range, set_launcher
 from ...backend.cuda.source import Declaration, SourceFile
 from ...errors import MinitrainError
 from .build import build, line_of
-from .guards import FILLS, Guarded, Range
+from .guards import Guarded, Range
 
 ORDERS = ("forward", "backward", "random", "round_robin")
 SMALLEST_SHARED = 99 * 1024  # bytes of a block on sm_120, the least of the devices that kernels are compiled for
@@ -142,8 +141,8 @@ class Emulator:
         try:
             with _one_at_a_time:
                 results = []
-                for schedule, around in zip(self.schedules, itertools.cycle(FILLS), strict=False):
-                    run.once(grid, block, shared, schedule, around)
+                for number, schedule in enumerate(self.schedules):
+                    run.once(grid, block, shared, schedule, number)
                     results.append(run.contents())
                     if results[-1] != results[0]:
                         raise EmulatorError(
@@ -162,7 +161,7 @@ class _Run:
     """The arguments of one launch, and its runs."""
 
     def __init__(self, emulator: Emulator, kernel: Declaration, arguments: Sequence[Any]) -> None:
-        self.emulator, self.kernel = emulator, kernel
+        self.emulator, self.kernel, self.arguments = emulator, kernel, arguments
         self.library, self.path = emulator.library(kernel.source)
         self.ranges = {
             parameter.name: Range(*byte_range(x))
@@ -170,10 +169,6 @@ class _Run:
             if is_array(x)
         }
         self.guarded = Guarded(self.ranges.values()) if emulator.guard else None
-        self.values = [
-            ctypes.c_void_p(self.place(x)) if parameter.is_array else parameter.type.ctype(x)
-            for parameter, x in zip(kernel.parameters, arguments, strict=True)
-        ]
 
     def place(self, x: Any) -> int | None:
         """The address of an array that the kernel gets."""
@@ -182,11 +177,14 @@ class _Run:
         return self.guarded.address(address_of(x))
 
     def once(
-        self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule, around: int
+        self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule, number: int
     ) -> None:
-        """One run; ``around`` is the byte that lies around the arrays."""
         if self.guarded:
-            self.guarded.fill(around)
+            self.guarded.fill(number)
+        values = [
+            ctypes.c_void_p(self.place(x)) if parameter.is_array else parameter.type.ctype(x)
+            for parameter, x in zip(self.kernel.parameters, self.arguments, strict=True)
+        ]
         index = self.kernel.source.kernels.index(self.kernel)
         function = self.library[f"emu_launch_{index}"]
         function.restype = ctypes.c_char_p
@@ -194,7 +192,7 @@ class _Run:
         launch = _Launch(
             three(*grid), three(*block), shared, schedule.seed, ORDERS.index(schedule.order), schedule.late_copies
         )
-        pointers = (ctypes.c_void_p * len(self.values))(*map(ctypes.addressof, self.values))
+        pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         error = function(ctypes.byref(launch), pointers)
         self.emulator.statistics = Statistics.from_buffer_copy(self.library.emu_statistics().contents)
         if error:

@@ -1,6 +1,7 @@
 """Memory with walls: a kernel works on copies of its arrays, each between pages that nobody may touch.
 
-An access behind an array ends the launch with an error. So does a write shortly before it. Walls are a quarter of a
+An access to a wall ends the launch with an error, and so does a write to what lies between an array and a wall. The
+first run has its arrays before a wall, the second one behind a wall. Walls are a quarter of a
 megabyte thick, so that what is far outside an array is rarely in another one.
 """
 
@@ -40,6 +41,15 @@ class _Block:
             if _libc.mprotect(wall, WALL, PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect failed")
 
+    def before_wall(self, memory: Range) -> int:
+        """Where a copy begins, as near to the wall behind it as an address with the same remainder by 16 allows."""
+        begin = self.start + self.size - (memory.end - memory.start)
+        return begin - (begin - memory.start) % 16
+
+    def behind_wall(self, start: int) -> int:
+        """The same for the wall before it."""
+        return self.start + (start - self.start) % 16
+
 
 _free: dict[int, list[_Block]] = {}
 
@@ -59,16 +69,17 @@ class Guarded:
             pages = -(-(size + 16) // PAGE)
             waiting = _free.get(pages)
             block = waiting.pop() if waiting else _Block(pages)
-            # As near to the wall behind as an address with the same remainder by 16 allows.
-            begin = block.start + block.size - size
-            begin -= (begin - merged.start) % 16
-            self._copies.append((merged, block, begin))
+            self._copies.append((merged, block, block.before_wall(merged)))
 
-    def fill(self, around: int = FILLS[0]) -> None:
-        """Copy the memory to where the kernel works; ``around`` is the byte that lies around it."""
-        self._around = around
+    def fill(self, run: int = 0) -> None:
+        """Copy the memory to where the kernel works. In every second run it is right behind a wall, not before one."""
+        self._around = FILLS[run % 2]
+        self._copies = [
+            (source, block, block.behind_wall(source.start) if run % 2 else block.before_wall(source))
+            for source, block, _ in self._copies
+        ]
         for source, block, begin in self._copies:
-            ctypes.memset(block.start, around, block.size)
+            ctypes.memset(block.start, self._around, block.size)
             ctypes.memmove(begin, source.start, source.end - source.start)
 
     def contents(self) -> list[bytes]:

@@ -24,9 +24,12 @@ from minitrain.kernels.cuda.linear.gelu_linear import _BACKWARD, _FORWARD
 from minitrain.kernels.cuda.linear.operands import rounded
 from minitrain.ops import (
     CrossEntropyCache,
+    EmbeddingCache,
     Into,
     cross_entropy_backward,
     cross_entropy_forward,
+    embedding_backward,
+    embedding_forward,
     gelu_backward,
     gelu_forward,
     rope_backward,
@@ -98,7 +101,9 @@ def special_calls(name: str) -> list[Call]:
     if name == "rms_norm":
         return [Call((normal(1100, 5), normal(5)), {})]
     if name == "embedding":
-        return [Call((rng.integers(0, 3, 70), normal(5, 200)), {}), Call((rng.integers(0, 40, 9), normal(40, 130)), {})]
+        # The last two: more columns than a block's threads take at once.
+        sizes = ((3, 70, 5, 200), (40, 9, 40, 130), (3, 4, 3, 301), (3, 4, 3, 1100))
+        return [Call((rng.integers(0, most, n), normal(R, C)), {}) for most, n, R, C in sizes]
     return []
 
 
@@ -306,6 +311,16 @@ def check_targets() -> None:
         np.testing.assert_allclose(dlogits[good], expected, rtol=1e-5, atol=1e-5)
 
 
+def check_tokens() -> None:
+    """Tokens outside a table: rows of NaN, and no gradient; nothing around the table is touched."""
+    for C in (5, 8):
+        table, tokens = np.ones((3, C), np.float32), np.array([3, -1, 2, 7, 2])
+        out, _ = embedding_forward.twin("cuda")(tokens, table)
+        np.testing.assert_array_equal(np.isnan(out).all(axis=1), [True, True, False, True, False])
+        _, dtable = embedding_backward.twin("cuda")(out * 0 + 1, EmbeddingCache(tokens, table, None), into=(None, None))
+        np.testing.assert_array_equal(dtable, np.array([[0.0], [0.0], [2.0]]) * np.ones((1, C)))
+
+
 HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
@@ -368,6 +383,7 @@ OTHERS: dict[str, list[Callable[[], None]]] = {
     "clip.cu": [check_norm],
     "common/ids.cu": [check_ids],
     "linear/column_sums.cu": [check_column_sums],
+    "linear/embedding.cu": [check_tokens],
     "linear/gelu_linear.cu": [check_activation],
     "linear/operands.cu": [check_rounding],
     "rules/adam.cu": [check_adam],

@@ -316,6 +316,7 @@ _, ONE = source_of(NEIGHBOURS, one_write="f4* x, f4* y, i4 at", one_read="f4* x,
         # Apart, and some pages away: it is not the other array that is meant.
         ("one_write", np.s_[:40], np.s_[50:90], 40 + 3 * 1024, f"{3 * 4096} bytes behind the end of x"),
         ("one_read", np.s_[:40], np.s_[50:90], 40 + 3 * 1024, f"{3 * 4096} bytes behind the end of y"),
+        ("one_read", np.s_[:40], np.s_[50:90], -5, "20 bytes before y"),
         ("one_read", np.s_[:40], np.s_[50:90], -3 * 1024, f"{3 * 4096} bytes before y"),
     ],
 )
