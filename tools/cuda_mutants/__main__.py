@@ -4,7 +4,8 @@
     python -m tools.cuda_mutants norms/layer_norm.cu philox.cuh # some
     python -m tools.cuda_mutants --list norms                   # print the mutants and try none
 
-Each launch runs in two orders of threads, which must leave the same bytes. Needs g++.
+Each launch runs in two orders of threads, which must leave the same bytes. What no check notices runs again in a build
+with ThreadSanitizer. Needs g++, and setarch for that.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from minitrain.testing.mutants.report import describe
 from minitrain.testing.mutants.session import Outcome
 
 from .places import Mistake
+from .races import races
 from .switches import Mutated
 from .trial import try_unit
 from .units import Unit, mutated_files, unchecked, units
@@ -149,6 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stderr.isatty() or done == len(wanted):
                 line = f"{unit.path}: {done} of {len(wanted)} mutants, {time.monotonic() - start:.0f} s"
                 print(line, end="\r" if done < len(wanted) else "\n", file=sys.stderr, flush=True)
+        alive = [(path, number) for path, number in wanted if not store.killer(path, number)]
+        for result in races(unit, alive, until):
+            store.keep(unit.path, Outcome(*result))
     report = report_on(store, every, paths)
     print(report)
     return 0 if report.good else 1

@@ -6,8 +6,10 @@ What a mistake breaks in its process is gone with it: memory that was overwritte
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +22,8 @@ from tests.helpers.cuda.checks import Check
 from .switches import Mutated
 from .units import MutatedEmulator, Unit, compilable
 
+SUMMARY = re.compile(r"^SUMMARY: (.*)", re.MULTILINE)
+"""What a sanitizer says."""
 PATIENCE, SLOWER = 20, 20  # a mutant hangs after so many seconds, and so many times as long as all checks take
 
 
@@ -32,7 +36,12 @@ class Result(NamedTuple):
 
 
 def try_unit(
-    unit: Unit, files: Mapping[str, Mutated], todo: Sequence[tuple[str, int]], processes: int, until: float
+    unit: Unit,
+    files: Mapping[str, Mutated],
+    todo: Sequence[tuple[str, int]],
+    processes: int,
+    until: float,
+    sanitizer: str | None = None,
 ) -> Iterator[Result]:
     """Plant the mistakes of ``todo``, each a file and a number, and run the unit's checks until one notices.
 
@@ -42,11 +51,12 @@ def try_unit(
         todo: mistakes in the unit's file or in its headers.
         processes: how many mutants at once.
         until: the time on ``time.monotonic`` when to stop.
+        sanitizer: whose reports count too; this process must run under it.
 
     Raises:
         AssertionError: if a check fails without a mistake.
     """
-    emulator, checks = compilable(unit, files), unit.checks()
+    emulator, checks = compilable(unit, files, sanitizer), unit.checks()
     seconds = dict[str, float]()
     with emulate(emulator):
         for check in checks:
@@ -84,7 +94,7 @@ def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequ
     """What a process does: runs the checks with one mistake; says which check noticed, and how."""
 
     def attempt() -> str:
-        if file.behind_switch(number):
+        if file.behind_switch(number) or emulator.sanitizer:
             emulator.switch_on(file.base + number)
             current = emulator
         else:
@@ -112,11 +122,14 @@ def _start(work: Callable[[], str], seconds: float) -> tuple[int, int]:
         return process, reading
     try:
         os.close(reading)
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
-        signal.alarm(int(seconds))  # ends the process
-        os.write(writing, ("=" + work()).encode())
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            signal.alarm(int(seconds))  # ends the process
+            answer = work()
+            said.seek(0)
+            report = SUMMARY.search(said.read().decode(errors="replace"))
+            os.write(writing, ("=" + (answer or (report[1] if report else ""))).encode())
     finally:
         os._exit(0)
 

@@ -41,7 +41,7 @@ class Unit(NamedTuple):
 def units() -> list[Unit]:
     """Every file that has checks, small ones first."""
     every = [Unit(path, _headers((KERNELS / path).read_text())) for path in (*PATHS, *ATTENTION)]
-    return sorted(every, key=lambda unit: (len(unit.headers), unit.path))
+    return sorted(every, key=lambda unit: (len(unit.headers), (KERNELS / unit.path).stat().st_size))
 
 
 def unchecked() -> list[str]:
@@ -72,9 +72,10 @@ class MutatedEmulator(Emulator):
     Args:
         texts: the text of files, by their paths; others are as they are.
         switches: whether the texts have switches. Libraries without are not kept.
+        sanitizer: of ``Emulator``.
     """
 
-    def __init__(self, texts: Mapping[str, str], switches: bool = True) -> None:
+    def __init__(self, texts: Mapping[str, str], switches: bool = True, sanitizer: str | None = None) -> None:
         headers = {Path(path).name: text for path, text in texts.items() if path.startswith("include/")}
         if switches:
             headers[SWITCHES.name] = SWITCHES.read_text()
@@ -86,7 +87,7 @@ class MutatedEmulator(Emulator):
         self._texts = {path: text for path, text in texts.items() if path.endswith(".cu")}
         self._switches = switches
         more = ("-include", SWITCHES.name) if switches else ()
-        super().__init__(extra=("-I", str(folder), *more))
+        super().__init__(extra=("-I", str(folder), *more), sanitizer=sanitizer)
 
     def build(self, source: SourceFile) -> Path:
         """See ``Emulator.build``."""
@@ -107,14 +108,14 @@ class MutatedEmulator(Emulator):
             ctypes.c_int.in_dll(library, "emu_mutant").value = number
 
 
-def compilable(unit: Unit, files: Mapping[str, Mutated]) -> MutatedEmulator:
+def compilable(unit: Unit, files: Mapping[str, Mutated], sanitizer: str | None = None) -> MutatedEmulator:
     """An emulator for a unit with all its mistakes, after its checks have run without any.
 
     Switches that the compiler does not take, for example where it must know a number, are given up.
     """
     names = [*(f"include/{name}" for name in unit.headers), unit.path]
     while True:
-        emulator = MutatedEmulator({name: files[name].with_switches() for name in names})
+        emulator = MutatedEmulator({name: files[name].with_switches() for name in names}, sanitizer=sanitizer)
         try:
             with emulate(emulator):
                 for check in unit.checks():

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from minitrain.kernels.cuda.common.ids import _WATCH
 from minitrain.kernels.cuda.common.sizes import blocks_for
 from minitrain.kernels.cuda.common.targets import slot
+from minitrain.kernels.cuda.linear import dropout
 from minitrain.kernels.cuda.linear.column_sums import column_sums
 from minitrain.kernels.cuda.linear.gelu_linear import _BACKWARD, _FORWARD
 from minitrain.kernels.cuda.linear.operands import rounded
@@ -28,6 +29,7 @@ from minitrain.ops import (
     Into,
     cross_entropy_backward,
     cross_entropy_forward,
+    dropout_forward,
     embedding_backward,
     embedding_forward,
     gelu_backward,
@@ -39,7 +41,7 @@ from minitrain.optim.clip import sum_of_squares
 from minitrain.optim.rules.adam import adam_update
 from minitrain.optim.rules.lion import lion_update
 from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
-from minitrain.random import Key
+from minitrain.random import Key, random_bits
 from minitrain.testing.cases import CASES, SMALL, TILES, Call
 from minitrain.testing.cases.base import Extent
 from tests.helpers.cuda import backward, run_cuda
@@ -321,6 +323,21 @@ def check_tokens() -> None:
         np.testing.assert_array_equal(dtable, np.array([[0.0], [0.0], [2.0]]) * np.ones((1, C)))
 
 
+def check_dropout_loops() -> None:
+    """Few blocks, so that their threads take several elements and samples; and a word that is just the threshold."""
+    x, key = np.random.default_rng(0).standard_normal((3, 3004), np.float32), Key.from_seed(3)
+    before, dropout.MOST_BLOCKS = dropout.MOST_BLOCKS, 1
+    try:
+        for first, p in ((0, 0.3), (1, int(random_bits(key, (1, 1))[0, 0]) / 2**32)):
+            given_ = x[:, first:]
+            expected, _ = dropout_forward.reference(given_, p=p, key=key)
+            out, _ = dropout_forward.twin("cuda")(given_, p=p, key=key)
+            np.testing.assert_allclose(out, expected, rtol=1e-6)
+            assert out[0, 0] != 0 or p == 0.3
+    finally:
+        dropout.MOST_BLOCKS = before
+
+
 HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
@@ -334,7 +351,7 @@ def check_rounding() -> None:
 
 def check_column_sums() -> None:
     """Sums over rows, alone and with the rounded matrix, for more rows than there are blocks and for odd columns."""
-    for R, C in ((1, 1), (70, 33), (20_000, 3)):
+    for R, C in ((1, 1), (70, 33), (9, 300), (20_000, 3)):
         x = np.random.default_rng(R).standard_normal((R, C), np.float32)
         for dtype in (None, *HALVES):
             operand = None if dtype is None else np.full((R, C), np.nan, dtype)
@@ -383,6 +400,7 @@ OTHERS: dict[str, list[Callable[[], None]]] = {
     "clip.cu": [check_norm],
     "common/ids.cu": [check_ids],
     "linear/column_sums.cu": [check_column_sums],
+    "linear/dropout.cu": [check_dropout_loops],
     "linear/embedding.cu": [check_tokens],
     "linear/gelu_linear.cu": [check_activation],
     "linear/operands.cu": [check_rounding],
