@@ -4,8 +4,8 @@
     python -m tools.cuda_mutants norms/layer_norm.cu philox.cuh # some
     python -m tools.cuda_mutants --list norms                   # print the mutants and try none
 
-Each launch runs in two orders of threads, which must leave the same bytes. What no check notices runs again in a build
-with ThreadSanitizer. Needs g++, and setarch for that.
+Each launch runs in two orders of threads, which must leave the same bytes; what no check notices runs in all others,
+too. With ``--races`` it then runs in a build with ThreadSanitizer, which needs setarch. Needs g++.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="a budget of time; the next call goes on")
     parser.add_argument("--again", action="store_true", help="try those again that were not noticed")
+    parser.add_argument("--races", action="store_true", help="run what is left in a build with ThreadSanitizer (slow)")
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--summary", action="store_true", help="report on what was tried, and try none")
     options = parser.parse_args(argv)
@@ -151,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stderr.isatty() or done == len(wanted):
                 line = f"{unit.path}: {done} of {len(wanted)} mutants, {time.monotonic() - start:.0f} s"
                 print(line, end="\r" if done < len(wanted) else "\n", file=sys.stderr, flush=True)
+        if not options.races:
+            continue
         alive = [(path, number) for path, number in wanted if not store.killer(path, number)]
         for result in races(unit, alive, until):
             store.keep(unit.path, Outcome(*result))

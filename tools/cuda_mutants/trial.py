@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from minitrain.errors import DeviceError
-from minitrain.testing.cuda import emulate
+from minitrain.testing.cuda import Schedule, emulate
+from minitrain.testing.cuda.emulator import ALL_SCHEDULES
 from tests.helpers.cuda.checks import Check
 
 from .switches import Mutated
@@ -99,8 +100,9 @@ def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequ
             current = emulator
         else:
             current = MutatedEmulator({file.path: file.with_mistake(number)}, switches=False)
-        with emulate(current):
-            for check in checks:
+        for check, schedules in _rounds(checks, current):
+            current.schedules = schedules
+            with emulate(current):
                 try:
                     check.run()
                 except DeviceError:
@@ -111,6 +113,15 @@ def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequ
         return ""
 
     return attempt
+
+
+def _rounds(checks: Sequence[Check], emulator: MutatedEmulator) -> Iterator[tuple[Check, tuple[Schedule, ...]]]:
+    """All checks in the two usual orders of threads, and then in all others, in which warps take turns."""
+    usual = emulator.schedules
+    others = () if emulator.sanitizer else tuple(schedule for schedule in ALL_SCHEDULES if schedule not in usual)
+    for schedules in (usual, others):
+        for check in checks if schedules else ():
+            yield check, schedules
 
 
 def _start(work: Callable[[], str], seconds: float) -> tuple[int, int]:

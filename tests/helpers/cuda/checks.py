@@ -16,6 +16,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from minitrain.kernels.cuda.classification.linear_cross_entropy import _SCALE
 from minitrain.kernels.cuda.common.ids import _WATCH
 from minitrain.kernels.cuda.common.sizes import blocks_for
 from minitrain.kernels.cuda.common.targets import slot
@@ -99,9 +100,9 @@ def special_calls(name: str) -> list[Call]:
             Call((normal(*shape),), {"p": 0.3, "key": key}) for key in keys for shape in ((3, 5), (2, 2100), (2, 8))
         ]
     if name == "layer_norm":
-        return [Call((normal(1100, 5), normal(5), normal(5)), {})]
+        return [Call((normal(R, C), normal(C), normal(C)), {}) for R, C in ((1100, 5), (6, 300))]
     if name == "rms_norm":
-        return [Call((normal(1100, 5), normal(5)), {})]
+        return [Call((normal(R, C), normal(C)), {}) for R, C in ((1100, 5), (6, 300))]
     if name == "embedding":
         # The last two: more columns than a block's threads take at once.
         sizes = ((3, 70, 5, 200), (40, 9, 40, 130), (3, 4, 3, 301), (3, 4, 3, 1100))
@@ -338,6 +339,17 @@ def check_dropout_loops() -> None:
         dropout.MOST_BLOCKS = before
 
 
+def check_scale() -> None:
+    """A factor of the host or of the device, for one block and for several, written or added."""
+    for n in (5, 8, 1030, 3000):
+        x, V = np.random.default_rng(n).standard_normal(n, np.float32), 4 if n % 4 == 0 else 1
+        for factor, value in ((None, 1.5), (np.array(1.5, np.float32), np.nan)):
+            for add in (0, 1):
+                out = np.full(n, 2.0, np.float32)
+                _SCALE[V](blocks_for(-(-n // V)), 256, factor, value, x, out, n, add)
+                np.testing.assert_allclose(out, 1.5 * x + 2 * add, rtol=1e-6, atol=1e-6)
+
+
 HALVES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
@@ -397,6 +409,7 @@ class Check(NamedTuple):
 OTHERS: dict[str, list[Callable[[], None]]] = {
     "attention/rope.cu": [check_packed_heads],
     "classification/cross_entropy.cu": [check_targets],
+    "classification/linear_cross_entropy.cu": [check_scale],
     "clip.cu": [check_norm],
     "common/ids.cu": [check_ids],
     "linear/column_sums.cu": [check_column_sums],
