@@ -5,7 +5,7 @@ mistakes of a file are compiled at once, each behind a switch that is read while
 Untch, Offutt and Harrold, 1993, ISSTA). Only mistakes in what the compiler must know, such as the size of a tile, have
 a compilation of their own.
 
-``code.py`` reads the text, ``expressions.py`` and ``statements.py`` find the places for mistakes, ``switches.py`` writes
-the text with its switches, ``units.py`` knows the checks of each file, and ``trial.py`` tries one mutant after the
+``code.py`` reads the text, ``expressions.py`` and ``statements.py`` find the places for mistakes, ``switches.py``
+writes the text with its switches, ``units.py`` knows the checks of each file, and ``trial.py`` tries one mutant after the
 other, each in a process of its own.
 """

@@ -71,7 +71,7 @@ class Store:
         return next((found for tried in self.tried.values() if (found := tried.get((path, number)))), "")
 
     def outcome(self, path: str, number: int, users: Sequence[Unit]) -> str | None:
-        """What noticed a mutant; an empty string if nothing did in any of the units, ``None`` if one is left to try."""
+        """What noticed a mutant; an empty string if nothing did in any unit, ``None`` if one is left to try."""
         if found := self.killer(path, number):
             return found
         return "" if all((path, number) in self.tried[unit.path] for unit in users) else None

@@ -174,6 +174,7 @@ def _is_pointer(code: Code, first: int, last: int) -> bool:
 
 
 def condition(code: Code, first: int, last: int, finder: Finder) -> None:
+    """Tokens that decide something: always true, or always false."""
     finder.site(
         first, last, ["mut::condition(@0, ", (first, last), ")"], [("condition", "true"), ("condition", "false")]
     )

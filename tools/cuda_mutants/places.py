@@ -8,7 +8,8 @@ from typing import NamedTuple
 from .code import Code, Part
 
 KINDS = (
-    "barrier", "comparison", "condition", "constant", "operator", "term", "sign", "index", "extreme", "call", "statement",
+    "barrier", "comparison", "condition", "constant", "operator", "term", "sign", "index", "extreme", "call",
+    "statement",
 )  # fmt: skip
 Piece = str | tuple[int, int]
 """New text, or tokens of the old."""
@@ -74,9 +75,7 @@ class Finder:
         """
         tokens = self.code.tokens
         every = [*((kind, first, last, text) for kind, text in instead), *edits]
-        numbers = [
-            self.note(kind, tokens[a].start, tokens[b - 1].end, text) for kind, a, b, text in every
-        ]
+        numbers = [self.note(kind, tokens[a].start, tokens[b - 1].end, text) for kind, a, b, text in every]
         if self._part is not None and self._part.runs:
             self.place(tokens[first].start, tokens[last - 1].end, pieces, numbers)
 

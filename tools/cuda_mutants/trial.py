@@ -25,7 +25,8 @@ from .units import MutatedEmulator, Unit, compilable
 
 SUMMARY = re.compile(r"^SUMMARY: (.*)", re.MULTILINE)
 """What a sanitizer says."""
-PATIENCE, SLOWER = 20, 20  # a mutant hangs after so many seconds, and so many times as long as all checks take
+PATIENCE, SLOWER = 5, 10
+"""A mutant hangs after so many seconds of the processor, and so many times as many as all checks take."""
 
 
 class Result(NamedTuple):
@@ -64,7 +65,7 @@ def try_unit(
             start = time.process_time()
             check.run()
             seconds[check.name] = time.process_time() - start
-    limit = PATIENCE + SLOWER * sum(seconds.values())
+    limit = PATIENCE + SLOWER * len(ALL_SCHEDULES) / 2 * sum(seconds.values())
     kills: Counter[str] = Counter()
     running: dict[int, tuple[int, str, int]] = {}  # file descriptor -> process, file, number
     waiting = list(reversed(todo))
@@ -136,7 +137,7 @@ def _start(work: Callable[[], str], seconds: float) -> tuple[int, int]:
         with tempfile.TemporaryFile() as said:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
-            signal.alarm(int(seconds))  # ends the process
+            signal.setitimer(signal.ITIMER_PROF, seconds)  # ends the process after so much time of the processor
             answer = work()
             said.seek(0)
             report = SUMMARY.search(said.read().decode(errors="replace"))
@@ -153,4 +154,4 @@ def _end(reading: int, process: int) -> str:
     if answer:
         return answer[1:]
     number = os.waitstatus_to_exitcode(status)
-    return "(hangs)" if number == -signal.SIGALRM else f"(the process ends with {number})"
+    return "(hangs)" if number == -signal.SIGPROF else f"(the process ends with {number})"

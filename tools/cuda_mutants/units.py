@@ -59,7 +59,9 @@ def _headers(text: str) -> tuple[str, ...]:
 
 def mutated_files() -> dict[str, Mutated]:
     """Every file with its mistakes, by its path below ``kernels/cuda``; switches have different numbers."""
-    paths = [path for path in sorted(KERNELS.rglob("*.cu*")) if path.suffix in (".cu", ".cuh") and path.name not in APART]
+    paths = [
+        path for path in sorted(KERNELS.rglob("*.cu*")) if path.suffix in (".cu", ".cuh") and path.name not in APART
+    ]
     return {
         (name := str(path.relative_to(KERNELS))): Mutated(name, path.read_text(), (1 + number) * ROOM)
         for number, path in enumerate(paths)
@@ -80,7 +82,9 @@ class MutatedEmulator(Emulator):
         if switches:
             headers[SWITCHES.name] = SWITCHES.read_text()
         digest = hashlib.sha256(repr(sorted(headers.items())).encode()).hexdigest()[:16]
-        folder = cache_dir() / "cuda-mutants" / digest  # the same headers are in the same folder, so libraries are found
+        folder = (
+            cache_dir() / "cuda-mutants" / digest
+        )  # the same headers are in the same folder, so libraries are found
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in headers.items():
             write_atomically(folder / name, text.encode())

@@ -384,7 +384,7 @@ def check_activation() -> None:
             hidden, V = wide.astype(dtype), 4 if n % 4 == 0 else 1
             exact = hidden.astype(np.float64)
             value, cache = gelu_forward.reference(exact, approximate="none")
-            (slope,) = gelu_backward.reference(np.ones(n), cache),
+            (slope,) = (gelu_backward.reference(np.ones(n), cache),)
             gap = {"float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}[name]
             out = np.full(n, np.nan, dtype)
             _FORWARD["GeluExact", name, V](blocks_for(n // V), 256, hidden, out, n)

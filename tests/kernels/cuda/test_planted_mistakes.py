@@ -1,4 +1,4 @@
-"""``tools/cuda_mutants``: which mistakes it makes, that each is behind its switch, and that a checked kernel notices."""
+"""``tools/cuda_mutants``: which mistakes it makes, that each has its switch, and that checks notice them."""
 
 from __future__ import annotations
 
