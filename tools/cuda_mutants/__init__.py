@@ -6,6 +6,6 @@ Untch, Offutt and Harrold, 1993, ISSTA). Only mistakes in what the compiler must
 a compilation of their own.
 
 ``code.py`` reads the text, ``expressions.py`` and ``statements.py`` find the places for mistakes, ``switches.py``
-writes the text with its switches, ``units.py`` knows the checks of each file, and ``trial.py`` tries one mutant after the
-other, each in a process of its own.
+writes the text with its switches, ``units.py`` knows the checks of each file, ``trial.py`` tries one mutant after the
+other, each in a process of its own, and ``store.py`` keeps what was found.
 """

@@ -25,7 +25,7 @@ from .units import MutatedEmulator, Unit, compilable
 
 SUMMARY = re.compile(r"^SUMMARY: (.*)", re.MULTILINE)
 """What a sanitizer says."""
-PATIENCE, SLOWER = 5, 10
+PATIENCE, SLOWER = 1, 2
 """A mutant hangs after so many seconds of the processor, and so many times as many as all checks take."""
 
 

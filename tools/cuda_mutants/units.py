@@ -33,6 +33,11 @@ class Unit(NamedTuple):
     path: str
     headers: tuple[str, ...]  # that it includes, directly or not, with mistakes of their own
 
+    @property
+    def files(self) -> list[str]:
+        """Its file and its headers, by their paths."""
+        return [self.path, *(f"include/{name}" for name in self.headers)]
+
     def checks(self) -> list[Check]:
         """What must notice a mistake."""
         return checks_of_attention(self.path) if self.path in ATTENTION else checks_of(self.path)
@@ -117,9 +122,8 @@ def compilable(unit: Unit, files: Mapping[str, Mutated], sanitizer: str | None =
 
     Switches that the compiler does not take, for example where it must know a number, are given up.
     """
-    names = [*(f"include/{name}" for name in unit.headers), unit.path]
     while True:
-        emulator = MutatedEmulator({name: files[name].with_switches() for name in names}, sanitizer=sanitizer)
+        emulator = MutatedEmulator({name: files[name].with_switches() for name in unit.files}, sanitizer=sanitizer)
         try:
             with emulate(emulator):
                 for check in unit.checks():

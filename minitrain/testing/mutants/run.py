@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,9 +12,8 @@ from typing import Any
 
 from . import workers
 from .equivalents import Equivalent
-from .progress import Progress
 from .report import MutationReport
-from .session import Outcome
+from .session import Outcome, Visit
 from .target import Target, target_of
 
 
@@ -71,7 +71,7 @@ def try_mutants(
     until = time.monotonic() + seconds
     todo = [(name, number) for name, found in mutants.items() for number in range(len(found))]
     references = [target.reference for target in by_name.values()]
-    progress = Progress(progress_file, _fingerprint(by_name.values(), files))
+    progress = _Progress(progress_file, _fingerprint(by_name.values(), files))
 
     visits = progress.visits
     if not visits:
@@ -102,3 +102,46 @@ def _fingerprint(targets: Iterable[Target], files: Sequence[str]) -> str:
         digest.update(Path(path).read_bytes())
     digest.update(repr(sorted(target.reference for target in targets)).encode())
     return digest.hexdigest()
+
+
+class _Progress:
+    """Survey and outcomes so far, in a file of JSON lines; ``None`` for nowhere."""
+
+    def __init__(self, path: str | Path | None, fingerprint: str) -> None:
+        self._path = None if path is None else Path(path)
+        self.visits: list[Visit] = []
+        self.outcomes: list[Outcome] = []
+        if self._path is None:
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        if lines and lines[0] == fingerprint:
+            for line in lines[1:]:
+                try:
+                    kind, *values = json.loads(line)
+                except ValueError:  # the last line of a run that was killed
+                    break
+                if kind == "visits":
+                    self.visits = [Visit(*visit) for visit in values]
+                else:
+                    self.outcomes.append(Outcome(*values))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.write_text(f"{fingerprint}\n", encoding="utf-8")
+        if self.visits:
+            self.keep_visits(self.visits)
+        for outcome in self.outcomes:
+            self.keep(outcome)
+
+    def keep_visits(self, visits: Sequence[Visit]) -> None:
+        self._write(["visits", *visits])
+
+    def keep(self, outcome: Outcome) -> None:
+        self._write(["outcome", *outcome])
+
+    def remove(self) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, values: list[Any]) -> None:
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
