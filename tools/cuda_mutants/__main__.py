@@ -5,7 +5,7 @@
     python -m tools.cuda_mutants --list norms                   # print the mutants and try none
 
 Each launch runs in two orders of threads, which must leave the same bytes; what no check notices runs in all others,
-too. With ``--races`` it then runs in a build with ThreadSanitizer, which needs setarch. Needs g++.
+too. Needs g++.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MINITRA
 
 from minitrain.testing.mutants.report import describe
 
-from .races import races
 from .store import Function, Store
 from .trial import try_unit
 from .units import mutated_files, unchecked, units
@@ -35,7 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=math.inf, help="a budget of time; the next call goes on")
     parser.add_argument("--again", action="store_true", help="try those again that were not noticed")
-    parser.add_argument("--races", action="store_true", help="run what is left in a build with ThreadSanitizer (slow)")
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--summary", action="store_true", help="report on what was tried, and try none")
     options = parser.parse_args(argv)
@@ -72,11 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stderr.isatty() or done == len(wanted):
                 line = f"{unit.path}: {done} of {len(wanted)} mutants, {time.monotonic() - start:.0f} s"
                 print(line, end="\r" if done < len(wanted) else "\n", file=sys.stderr, flush=True)
-        if not options.races:
-            continue
-        alive = [(path, number) for path, number in wanted if not store.killer(path, number)]
-        for result in races(unit, alive, until):
-            store.keep(unit, result)
     report = store.report(paths)
     print(report)
     return 0 if report.good else 1

@@ -6,10 +6,8 @@ What a mistake breaks in its process is gone with it: memory that was overwritte
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +21,6 @@ from tests.helpers.cuda.checks import Check
 from .switches import Mutated
 from .units import MutatedEmulator, Unit, compilable
 
-SUMMARY = re.compile(r"^SUMMARY: (.*)", re.MULTILINE)
-"""What a sanitizer says."""
 PATIENCE, SLOWER = 1, 2
 """A mutant hangs after so many seconds of the processor, and so many times as many as all checks take."""
 
@@ -38,12 +34,7 @@ class Result(NamedTuple):
 
 
 def try_unit(
-    unit: Unit,
-    files: Mapping[str, Mutated],
-    todo: Sequence[tuple[str, int]],
-    processes: int,
-    until: float,
-    sanitizer: str | None = None,
+    unit: Unit, files: Mapping[str, Mutated], todo: Sequence[tuple[str, int]], processes: int, until: float
 ) -> Iterator[Result]:
     """Plant the mistakes of ``todo``, each a file and a number, and run the unit's checks until one notices.
 
@@ -53,12 +44,11 @@ def try_unit(
         todo: mistakes in the unit's file or in its headers.
         processes: how many mutants at once.
         until: the time on ``time.monotonic`` when to stop.
-        sanitizer: whose reports count too; this process must run under it.
 
     Raises:
         AssertionError: if a check fails without a mistake.
     """
-    emulator, checks = compilable(unit, files, sanitizer), unit.checks()
+    emulator, checks = compilable(unit, files), unit.checks()
     seconds = dict[str, float]()
     with emulate(emulator):
         for check in checks:
@@ -96,7 +86,7 @@ def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequ
     """What a process does: runs the checks with one mistake; says which check noticed, and how."""
 
     def attempt() -> str:
-        if file.behind_switch(number) or emulator.sanitizer:
+        if file.behind_switch(number):
             emulator.switch_on(file.base + number)
             current = emulator
         else:
@@ -119,9 +109,9 @@ def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequ
 def _rounds(checks: Sequence[Check], emulator: MutatedEmulator) -> Iterator[tuple[Check, tuple[Schedule, ...]]]:
     """All checks in the two usual orders of threads, and then in all others, in which warps take turns."""
     usual = emulator.schedules
-    others = () if emulator.sanitizer else tuple(schedule for schedule in ALL_SCHEDULES if schedule not in usual)
+    others = tuple(schedule for schedule in ALL_SCHEDULES if schedule not in usual)
     for schedules in (usual, others):
-        for check in checks if schedules else ():
+        for check in checks:
             yield check, schedules
 
 
@@ -134,14 +124,11 @@ def _start(work: Callable[[], str], seconds: float) -> tuple[int, int]:
         return process, reading
     try:
         os.close(reading)
-        with tempfile.TemporaryFile() as said:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
-            signal.setitimer(signal.ITIMER_PROF, seconds)  # ends the process after so much time of the processor
-            answer = work()
-            said.seek(0)
-            report = SUMMARY.search(said.read().decode(errors="replace"))
-            os.write(writing, ("=" + (answer or (report[1] if report else ""))).encode())
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # ends the process after so much time of the processor
+        os.write(writing, ("=" + work()).encode())
     finally:
         os._exit(0)
 

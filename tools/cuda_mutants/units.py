@@ -79,10 +79,9 @@ class MutatedEmulator(Emulator):
     Args:
         texts: the text of files, by their paths; others are as they are.
         switches: whether the texts have switches. Libraries without are not kept.
-        sanitizer: of ``Emulator``.
     """
 
-    def __init__(self, texts: Mapping[str, str], switches: bool = True, sanitizer: str | None = None) -> None:
+    def __init__(self, texts: Mapping[str, str], switches: bool = True) -> None:
         headers = {Path(path).name: text for path, text in texts.items() if path.startswith("include/")}
         if switches:
             headers[SWITCHES.name] = SWITCHES.read_text()
@@ -96,7 +95,7 @@ class MutatedEmulator(Emulator):
         self._texts = {path: text for path, text in texts.items() if path.endswith(".cu")}
         self._switches = switches
         more = ("-include", SWITCHES.name) if switches else ()
-        super().__init__(extra=("-I", str(folder), *more), sanitizer=sanitizer)
+        super().__init__(extra=("-I", str(folder), *more))
 
     def build(self, source: SourceFile) -> Path:
         """See ``Emulator.build``."""
@@ -117,13 +116,13 @@ class MutatedEmulator(Emulator):
             ctypes.c_int.in_dll(library, "emu_mutant").value = number
 
 
-def compilable(unit: Unit, files: Mapping[str, Mutated], sanitizer: str | None = None) -> MutatedEmulator:
+def compilable(unit: Unit, files: Mapping[str, Mutated]) -> MutatedEmulator:
     """An emulator for a unit with all its mistakes, after its checks have run without any.
 
     Switches that the compiler does not take, for example where it must know a number, are given up.
     """
     while True:
-        emulator = MutatedEmulator({name: files[name].with_switches() for name in unit.files}, sanitizer=sanitizer)
+        emulator = MutatedEmulator({name: files[name].with_switches() for name in unit.files})
         try:
             with emulate(emulator):
                 for check in unit.checks():

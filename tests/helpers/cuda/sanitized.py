@@ -36,17 +36,17 @@ MISTAKES = {
 }
 
 
-def command(sanitizer: str, module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment that run a module of Python under a sanitizer."""
+def command(sanitizer: str, what: str) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment that run one operation or mistake."""
     library = subprocess.check_output(["g++", f"-print-file-name={LIBRARIES[sanitizer]}"], text=True).strip()
     environment = {**os.environ, **OPTIONS, "LD_PRELOAD": library}
     # ThreadSanitizer wants its addresses where they are without randomisation.
-    return ["setarch", "-R", sys.executable, "-m", module, *arguments], environment
+    return ["setarch", "-R", sys.executable, "-m", __name__, sanitizer, what], environment
 
 
 def report_of(sanitizer: str, what: str) -> str:
     """What the sanitizer says, nothing if it is content."""
-    line, environment = command(sanitizer, __name__, sanitizer, what)
+    line, environment = command(sanitizer, what)
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     found = [text for text in done.stderr.splitlines() if text.startswith("SUMMARY:")]
     if done.returncode and not found:
