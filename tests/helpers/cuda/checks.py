@@ -45,7 +45,7 @@ from minitrain.optim.rules.muon import COEFFICIENTS, muon_update
 from minitrain.random import Key, random_bits
 from minitrain.testing.cases import CASES, SMALL, TILES, Call
 from minitrain.testing.cases.base import Extent
-from tests.helpers.cuda import backward, run_cuda
+from tests.helpers.cuda import backward, launch, run_cuda
 from tests.helpers.op_runs import Result, cotangents, run
 
 OPERATIONS = {  # files of kernels, and the operations that run them
@@ -243,10 +243,11 @@ def check_packed_heads() -> None:
     packed, into = (rng.standard_normal((B, T, H, 3, D), np.float32) for _ in range(2))
     keys, gradient, before = packed[:, :, :, 1], into[:, :, :, 1], into.copy()
     expected, cache = rope_forward.reference(keys, np.arange(T))
-    out, _ = rope_forward.twin("cuda")(keys, np.arange(T))
+    out, _ = launch(rope_forward.twin("cuda"), keys, np.arange(T))
     np.testing.assert_allclose(out, expected, atol=1e-6)
     dx, _ = rope_backward.reference(keys, cache)
-    assert rope_backward.twin("cuda")(keys, cache, into=(Into(gradient, accumulate=True), None))[0] is gradient
+    into_slice = Into(gradient, accumulate=True), None
+    assert launch(rope_backward.twin("cuda"), keys, cache, into=into_slice)[0] is gradient
     before[:, :, :, 1] += dx
     np.testing.assert_allclose(into, before, atol=1e-6)  # the neighbours keep what they hold
 
