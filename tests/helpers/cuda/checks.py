@@ -93,6 +93,7 @@ def special_calls(name: str) -> list[Call]:
             Call((far, rng.integers(0, 300, 4)), {}),
             Call((masked, np.array([0, 1, 3])), {"z_loss": 1e-2}),
             Call((masked, np.array([0, 1, -100]), weight), {"label_smoothing": 0.1, "each": True}),
+            Call((normal(4, 130), np.array([0, 1, 5, 1])), {"label_smoothing": 0.1, "ignore_index": 1}),
         ]
     if name == "dropout":
         keys = [Key.from_seed(3), Key.from_seed(4).at_sample(2**33 + 1)]
@@ -296,6 +297,8 @@ def check_targets() -> None:
     """What a case cannot draw: targets that are no classes, upstream gradients of the host, and the count."""
     V, logits = 40, np.random.default_rng(0).standard_normal((5, 40), np.float32)
     targets, weight = np.array([-3, V, 2, -100, V - 1]), np.arange(1, V + 1, dtype=np.float32)
+    nothing = np.full((1, V), -np.inf, np.float32)  # a row without a softmax says so
+    assert np.isnan(CrossEntropyCache(*cross_entropy_forward.twin("cuda")(nothing, targets[2:3])[1]).total).all()
     for class_weight in (None, weight):
         (losses, count), cache = cross_entropy_forward.twin("cuda")(logits, targets, class_weight, each=True)
         np.testing.assert_array_equal(np.isnan(losses), [True, True, False, False, False])
