@@ -283,7 +283,12 @@ def check_ids() -> None:
     for dtype, kernel in _WATCH.items():
         for n, threads in ((1, 32), (40, 64), (300, 256), (1500, 1024)):
             # All on one side of 0, which nothing that was not written is; the extremes in several places.
-            for low, high, place, before in ((-900, -500, n - 1, -(1 << 40)), (500, 900, n // 3, 1 << 30)):
+            never = -(1 << 40)
+            for low, high, place, before in (
+                (-900, -500, n - 1, never),
+                (500, 900, n // 15, never),
+                (500, 900, 0, 1 << 30),
+            ):
                 ids = np.random.default_rng(n).integers(low, high, n).astype(dtype)
                 ids[place], ids[place - 1], ids[(place + n // 2) % n] = high + 5, low - 5, 7777
                 counted = ids[ids != 7777].astype(np.int64)
