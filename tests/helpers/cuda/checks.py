@@ -95,6 +95,8 @@ def special_calls(name: str) -> list[Call]:
             Call((masked, np.array([0, 1, -100]), weight), {"label_smoothing": 0.1, "each": True}),
             Call((normal(4, 130), np.array([0, 1, 5, 1])), {"label_smoothing": 0.1, "ignore_index": 1}),
         ]
+    if name == "softmax":
+        return [Call((scale * normal(3, C),), {}) for C, scale in ((300, 3), (1030, 3), (300, 100))]
     if name == "dropout":
         keys = [Key.from_seed(3), Key.from_seed(4).at_sample(2**33 + 1)]
         return [
