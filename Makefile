@@ -10,7 +10,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv train test test-peers test-cuda test-slow test-faults test-sweeps test-versions test-settings coverage mutants bench gpu-report results tutorials docs lint format clean
+.PHONY: help venv train test test-peers test-cuda test-slow test-faults test-sweeps test-versions test-settings coverage mutants cuda-mutants bench gpu-report results tutorials docs lint format clean
 
 help: ## list the targets
 	@echo "make TARGET, one of:"
@@ -69,6 +69,9 @@ coverage: $(VENV)/.installed-dev ## print which lines of training, checkpoints, 
 
 mutants: $(VENV)/.installed-dev ## plant mistakes in backwards, optimizers, schedules and generation, list those no test notices
 	@$(PY) -m tools.mutation $(ARGS)
+
+cuda-mutants: $(VENV)/.installed-cuda-test ## plant mistakes in the CUDA kernels, list those no check notices (needs g++; can be stopped)
+	@$(PY) -m tools.cuda_mutants $(ARGS)
 
 bench: $(VENV)/.installed-peers ## measure every figure that is to be reached, against PyTorch (25 minutes)
 	@$(PY) -m benchmarks $(ARGS)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from minitrain.profiling.gpu import CARDS, Kernel, Shape, decoding_step, predict, training_step
+from minitrain.profiling.gpu import CARDS, Kernel, LlamaShape, Shape, decoding_step, llama_step, predict, training_step
 from minitrain.profiling.gpu.predict import DEFAULT, kernel_seconds
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -19,6 +19,7 @@ REGION = re.compile(r"(?<=<!-- gpu predictions -->\n).*?(?=<!-- end of gpu predi
 
 GPT2 = Shape(layers=12, width=768, vocabulary=50257, length=1024)
 BABY = Shape(layers=6, width=384, vocabulary=65, length=256)
+LLAMA = LlamaShape(layers=12, width=768, vocabulary=32000, length=1024, key_width=256, hidden=2048)
 CHAR = Shape(layers=4, width=128, vocabulary=65, length=64)
 
 
@@ -33,16 +34,21 @@ def table(head: list[str], rows: Iterable[list[object]]) -> str:
 
 
 def training_table() -> str:
-    """Tokens per second of three models on each card."""
-    cases = [("GPT-2 124M, 64 x 1024", GPT2, 64, False), ("`baby`, 64 x 256", BABY, 64, False)]
-    cases += [("`char`, 12 x 64", CHAR, 12, False), ("`char`, one graph", CHAR, 12, True)]
+    """Tokens per second of four models on each card."""
+    cases: list[tuple[str, Shape | LlamaShape, int, bool]] = [
+        ("GPT-2 124M, 64 x 1024", GPT2, 64, False),
+        ("Llama 124M, 64 x 1024", LLAMA, 64, False),
+        ("`baby`, 64 x 256", BABY, 64, False),
+        ("`char`, 12 x 64", CHAR, 12, False),
+        ("`char`, one graph", CHAR, 12, True),
+    ]
     rows: list[list[object]] = []
     for name, shape, batch, graph in cases:
-        kernels = training_step(shape, batch)
+        kernels = llama_step(shape, batch) if isinstance(shape, LlamaShape) else training_step(shape, batch)
         tokens = batch * shape.length
         found = [predict(kernels, card, "bfloat16", graph=graph) for card in CARDS.values()]
         rows.append([name, found[0].launches, *(f"{rounded(tokens / p.seconds):,}" for p in found)])
-        if shape is GPT2:
+        if batch * shape.length == 64 * 1024:  # the two large ones
             peaks = [card.half for card in CARDS.values()]
             shares = [shape.flops(tokens) / p.seconds / peak for p, peak in zip(found, peaks, strict=True)]
             rows.append(["its share of the peak, by 6 N + 6 L C T", "", *(f"{share:.0%}" for share in shares)])

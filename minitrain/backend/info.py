@@ -44,7 +44,7 @@ def collect() -> dict[str, str]:
         "kernel cache": str(kernel_cache_dir()),
         "cache folder": str(cache_dir()),
         "GPU": describe_gpus(cupy) if cupy is not None else f"none: {gpu}",
-        "GPU code": "has met no GPU so far: it was tested on an emulated one",
+        "GPU code": "has met no GPU so far, only an emulated one; if you have a card, run `make gpu-report` on it",
     }
     return facts
 

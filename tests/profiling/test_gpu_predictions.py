@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.models import GPTConfig, build_model
-from minitrain.profiling.gpu import CARDS, Kernel, Shape, decoding_step, predict, training_step
-from tools.gpu_predictions import GPT2, PAGE, REGION, text
+from minitrain.models import GPTConfig, LlamaConfig, build_model
+from minitrain.profiling.gpu import CARDS, Kernel, LlamaShape, Shape, decoding_step, llama_step, predict, training_step
+from tools.gpu_predictions import GPT2, LLAMA, PAGE, REGION, text
 
 SHAPES = st.builds(
     Shape, st.integers(1, 4), st.sampled_from([64, 128]), st.integers(10, 300), st.sampled_from([32, 64])
@@ -36,6 +36,27 @@ def test_products_add_up_to_the_usual_formula(shape, batch, half):
     by_kind = {kind: sum(k.flops for k in kernels if k.kind == kind) for kind in ("product", "attention")}
     L, C, V, _ = shape
     assert by_kind["product"] == pytest.approx(6 * R * (12 * L * C * C + V * C))
+    assert by_kind["product"] + by_kind["attention"] * 6 / 7 == pytest.approx(shape.flops(R))
+
+
+LLAMAS = st.builds(
+    LlamaShape, st.integers(1, 4), st.just(64), st.integers(10, 300), st.sampled_from([32, 64]),
+    st.sampled_from([16, 32, 64]), st.sampled_from([96, 192]),
+)  # fmt: skip
+
+
+def test_a_llama_has_the_weights_of_the_model():
+    """With grouped queries and a head of its own."""
+    config = LlamaConfig(vocab_size=37, block_size=16, n_layer=3, n_head=4, n_kv_head=2, n_embd=24, n_hidden=40)
+    assert LlamaShape(3, 24, 37, 16, 12, 40).parameters == sum(p.data.size for p in build_model(config).parameters())
+    assert LLAMA.hidden == build_model(LlamaConfig(vocab_size=5, n_layer=1, n_embd=LLAMA.width)).config.hidden
+
+
+@given(LLAMAS, st.integers(1, 4), st.booleans())
+def test_the_products_of_a_llama_add_up_to_the_usual_formula(shape, batch, half):
+    R = batch * shape.length
+    kernels = llama_step(shape, batch, half=half, chunk=R)
+    by_kind = {kind: sum(k.flops for k in kernels if k.kind == kind) for kind in ("product", "attention")}
     assert by_kind["product"] + by_kind["attention"] * 6 / 7 == pytest.approx(shape.flops(R))
 
 

@@ -14,7 +14,7 @@ BLOCK = 1024
 def product(a: Array, b: Array) -> Array:
     """``a @ b`` in float32, or float64: (..., M, K) @ (..., K, N) -> (..., M, N), as in ``numpy.matmul``."""
     if is_cupy(a) and kernels_enabled():  # CuPy's product of batches is slow in 16 bits, and no graph can hold it
-        return any_matmul(a, b)
+        return any_matmul(a, b) if a.ndim > 1 else any_matmul(a[None], b)[0]  # (K,) is one row
     return array_module(a).matmul(wide(a), wide(b))  # type: ignore[no-any-return]
 
 

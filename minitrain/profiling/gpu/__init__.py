@@ -7,6 +7,8 @@ the prediction has. ``python -m tools.gpu_predictions`` writes the table of ``do
 from .cards import CARDS as CARDS
 from .cards import Card as Card
 from .kernels import Kernel as Kernel
+from .llama import LlamaShape as LlamaShape
+from .llama import llama_step as llama_step
 from .predict import Assumptions as Assumptions
 from .predict import Prediction as Prediction
 from .predict import predict as predict

@@ -52,7 +52,7 @@ def memory(name: str, numbers: float, bytes_each: float, launches: int = 1) -> K
     return Kernel(name, "memory", 0, numbers * bytes_each, launches)
 
 
-def attention(name: str, batch: int, queries: int, keys: int, width: int, *, passes: float, arrays: int) -> Kernel:
+def attention(name: str, batch: int, queries: int, keys: int, width: int, *, passes: float, arrays: float) -> Kernel:
     """Causal attention in one kernel: half of all pairs of queries and keys.
 
     Args:

@@ -51,28 +51,43 @@ def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2
     block = [
         memory("norm", R * C, 16, 2),  # with the residual: reads two, writes two
         memory("norm", R * C, 16),
-        *_linear("qkv", R, C, 3 * C, w),
+        *linear("qkv", R, C, 3 * C, w),
+        *(kernel._replace(launches=3) for kernel in rounding("round heads", 3 * R * C, w)),
         attention("attention", batch, T, T, C, passes=2, arrays=4),
-        *_linear("projection", R, C, C, w),
-        *_linear("up", R, C, 4 * C, w),
+        *linear("projection", R, C, C, w),
+        *linear("up", R, C, 4 * C, w),
         *rounding("round", 4 * R * C, w),
         memory("gelu", 4 * R * C, 2 * w),
         *rounding("round weight", 4 * C * C, w),
         product("down", R, C, 4 * C, operand=w),
-        _bias_sums(R * C, w),
+        bias_sums(R * C, w),
         *rounding("round weight", 4 * C * C, w),
         product("down, dx", R, 4 * C, C, operand=w),
         memory("gelu backward", 4 * R * C, 8 + 2 * w),
         product("down, dweight", C, 4 * C, R, operand=w),
-        *_linear_backward("up", R, C, 4 * C, w),
+        *linear_backward("up", R, C, 4 * C, w),
         memory("norm backward", R * C, 16, 3),
-        *_linear_backward("projection", R, C, C, w),
+        *linear_backward("projection", R, C, C, w),
         attention("attention backward", batch, T, T, C, passes=5, arrays=8)._replace(launches=3),
-        *_linear_backward("qkv", R, C, 3 * C, w),
+        *linear_backward("qkv", R, C, 3 * C, w),
         memory("norm backward", R * C, 16, 3),
     ]
+    head = head_step(R, C, V, w, chunk)
+    rest = [
+        memory("embedding", R * C, 12, 2),
+        memory("embedding backward", R * C, 8, 4),
+        memory("last norm", R * C, 28, 4),
+        memory("norm of the gradient", shape.parameters, 4, 2),
+        memory("AdamW", shape.parameters, 28),
+    ]
+    return [kernel.times(L) for kernel in block] + head + rest
+
+
+def head_step(rows: int, width: int, vocabulary: int, operand: int, chunk: int) -> list[Kernel]:
+    """The head of a language model with its loss, both ways, ``chunk`` rows at a time."""
+    R, C, V, w = rows, width, vocabulary, operand
     chunks = -(-R // chunk)
-    head = [
+    return [
         *(kernel.times(chunks) for kernel in rounding("round logits' gradient", chunk * V, w)),
         product("logits", chunk, V, C, operand=w).times(chunks),
         memory("cross-entropy", chunk * V, 4, 2).times(chunks),
@@ -82,14 +97,6 @@ def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2
         *rounding("round", R * C, w),
         *rounding("round weight", V * C, w),
     ]
-    rest = [
-        memory("embedding", R * C, 12, 2),
-        memory("embedding backward", R * C, 8, 4),
-        memory("last norm", R * C, 28, 4),
-        memory("norm of the gradient", shape.parameters, 4, 2),
-        memory("AdamW", shape.parameters, 28),
-    ]
-    return [kernel.times(L) for kernel in block] + head + rest
 
 
 def decoding_step(shape: Shape, batch: int, keys: int, *, weight: int = 4) -> list[Kernel]:
@@ -119,7 +126,8 @@ def _thin(rows: int, columns: int, inner: int, weight: int) -> Kernel:
     return Kernel("product", "product", 2.0 * rows * columns * inner, moved)
 
 
-def _linear(name: str, rows: int, inner: int, columns: int, operand: int) -> list[Kernel]:
+def linear(name: str, rows: int, inner: int, columns: int, operand: int) -> list[Kernel]:
+    """The forward of a linear layer; ``operand`` is bytes of a number of its operands."""
     return [
         *rounding("round", rows * inner, operand),
         *rounding("round weight", inner * columns, operand),
@@ -127,15 +135,19 @@ def _linear(name: str, rows: int, inner: int, columns: int, operand: int) -> lis
     ]
 
 
-def _linear_backward(name: str, rows: int, inner: int, columns: int, operand: int) -> list[Kernel]:
+def linear_backward(
+    name: str, rows: int, inner: int, columns: int, operand: int, *, bias: bool = True, adds: bool = False
+) -> list[Kernel]:
+    """Its backward; ``adds`` if the gradient of its input is added to one that is there."""
+    sums = [bias_sums(rows * columns, operand)] if bias else rounding("round gradient", rows * columns, operand)
     return [
-        _bias_sums(rows * columns, operand),
+        *sums,
         *rounding("round weight", inner * columns, operand),
-        product(f"{name}, dx", rows, inner, columns, operand=operand),
+        product(f"{name}, dx", rows, inner, columns, operand=operand, beta=adds),
         product(f"{name}, dweight", columns, inner, rows, operand=operand),
     ]
 
 
-def _bias_sums(numbers: int, operand: int) -> Kernel:
+def bias_sums(numbers: int, operand: int) -> Kernel:
     """The sums of a bias, with the rounding of the gradient in the same pass where there is one."""
     return memory("bias sums", numbers, 4 + (2 if operand == 2 else 0), 2)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,12 +113,16 @@ class Emulator:
         """The loaded library of a source, compiled if need be."""
         key = source, len(source.kernels)
         if key not in self._libraries:
-            path = build(source, self.sanitizer, self.extra)
+            path = self.build(source)
             library = ctypes.CDLL(str(path))
             library.emu_statistics.restype = ctypes.POINTER(Statistics)
             library.emu_fault.restype = ctypes.POINTER(ctypes.c_size_t)
             self._libraries[key] = library, path
         return self._libraries[key]
+
+    def build(self, source: SourceFile) -> Path:
+        """Compile a source, if that was not done before."""
+        return build(source, self.sanitizer, self.extra)
 
     def launch(
         self,
@@ -137,8 +141,8 @@ class Emulator:
         try:
             with _one_at_a_time:
                 results = []
-                for schedule in self.schedules:
-                    run.once(grid, block, shared, schedule)
+                for number, schedule in enumerate(self.schedules):
+                    run.once(grid, block, shared, schedule, number)
                     results.append(run.contents())
                     if results[-1] != results[0]:
                         raise EmulatorError(
@@ -157,7 +161,7 @@ class _Run:
     """The arguments of one launch, and its runs."""
 
     def __init__(self, emulator: Emulator, kernel: Declaration, arguments: Sequence[Any]) -> None:
-        self.emulator, self.kernel = emulator, kernel
+        self.emulator, self.kernel, self.arguments = emulator, kernel, arguments
         self.library, self.path = emulator.library(kernel.source)
         self.ranges = {
             parameter.name: Range(*byte_range(x))
@@ -165,10 +169,6 @@ class _Run:
             if is_array(x)
         }
         self.guarded = Guarded(self.ranges.values()) if emulator.guard else None
-        self.values = [
-            ctypes.c_void_p(self.place(x)) if parameter.is_array else parameter.type.ctype(x)
-            for parameter, x in zip(kernel.parameters, arguments, strict=True)
-        ]
 
     def place(self, x: Any) -> int | None:
         """The address of an array that the kernel gets."""
@@ -176,9 +176,15 @@ class _Run:
             return None if x is None else address_of(x)
         return self.guarded.address(address_of(x))
 
-    def once(self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule) -> None:
+    def once(
+        self, grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, schedule: Schedule, number: int
+    ) -> None:
         if self.guarded:
-            self.guarded.fill()
+            self.guarded.fill(number)
+        values = [
+            ctypes.c_void_p(self.place(x)) if parameter.is_array else parameter.type.ctype(x)
+            for parameter, x in zip(self.kernel.parameters, self.arguments, strict=True)
+        ]
         index = self.kernel.source.kernels.index(self.kernel)
         function = self.library[f"emu_launch_{index}"]
         function.restype = ctypes.c_char_p
@@ -186,7 +192,7 @@ class _Run:
         launch = _Launch(
             three(*grid), three(*block), shared, schedule.seed, ORDERS.index(schedule.order), schedule.late_copies
         )
-        pointers = (ctypes.c_void_p * len(self.values))(*map(ctypes.addressof, self.values))
+        pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
         error = function(ctypes.byref(launch), pointers)
         self.emulator.statistics = Statistics.from_buffer_copy(self.library.emu_statistics().contents)
         if error:
@@ -204,20 +210,19 @@ class _Run:
         return f": {self.describe(address)}{f', at {line}' if line else ''}"
 
     def describe(self, address: int) -> str:
-        """A place in memory, relative to the array that it is next to."""
+        """A place outside all arrays, relative to those that begin or end nearest to it."""
         found = self.guarded.original(address) if self.guarded else None
         if found is None:
             return "a null pointer" if address < 1 << 16 else f"address {address:#x}, which is near no array"
-        start, offset = found
-        here = [(name, r) for name, r in self.ranges.items() if r.start <= start + offset < r.end or r.start == start]
-        name, memory = here[-1] if here else next(iter(self.ranges.items()))
-        distance = start + offset - memory.start
-        size = memory.end - memory.start
-        return (
-            f"{distance - size} bytes behind the end of {name}"
-            if distance >= size
-            else f"{-distance} bytes before {name}"
-        )
+        memory, offset = found
+        behind = offset - (memory.end - memory.start)
+        if behind >= 0:
+            return f"{behind} bytes behind the end of {self.names(lambda r: r.end == memory.end)}"
+        return f"{-offset} bytes before {self.names(lambda r: r.start == memory.start)}"
+
+    def names(self, chosen: Callable[[Range], bool]) -> str:
+        """Some arrays: they may lie over each other, or be the same."""
+        return " and ".join(name for name, memory in self.ranges.items() if chosen(memory))
 
     def contents(self) -> list[bytes]:
         """What the run has left in memory; nothing without guards."""

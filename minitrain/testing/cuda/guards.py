@@ -1,6 +1,8 @@
-"""Memory with walls: a kernel works on copies of its arrays, each before a page that nobody may touch.
+"""Memory with walls: a kernel works on copies of its arrays, each between pages that nobody may touch.
 
-An access behind an array ends the launch with an error. So does a write shortly before it.
+An access to a wall ends the launch with an error, and so does a write to what lies between an array and a wall. The
+first run has its arrays before a wall, the second one behind a wall. Walls are a quarter of a
+megabyte thick, so that what is far outside an array is rarely in another one.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 PAGE = mmap.PAGESIZE
-FILL = 0xFF  # NaN in each floating type
+WALL = 64 * PAGE
+FILLS = (0xFF, 0x7B)
+"""What lies around arrays, byte by byte: NaN in each floating type, and large numbers. A kernel that adds something to
+NaN leaves NaN, and only the other one shows that it was there."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 PROT_NONE = 0
@@ -28,12 +33,22 @@ class _Block:
     """Pages between two walls."""
 
     def __init__(self, pages: int) -> None:
-        self.map = mmap.mmap(-1, (pages + 2) * PAGE)
         self.size = pages * PAGE
-        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + PAGE
-        for wall in (self.start - PAGE, self.start + self.size):
-            if _libc.mprotect(wall, PAGE, PROT_NONE):
+        # Private: a copy of this process has a copy of this memory.
+        self.map = mmap.mmap(-1, self.size + 2 * WALL, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map)) + WALL
+        for wall in (self.start - WALL, self.start + self.size):
+            if _libc.mprotect(wall, WALL, PROT_NONE):
                 raise OSError(ctypes.get_errno(), "mprotect failed")
+
+    def before_wall(self, memory: Range) -> int:
+        """Where a copy begins, as near to the wall behind it as an address with the same remainder by 16 allows."""
+        begin = self.start + self.size - (memory.end - memory.start)
+        return begin - (begin - memory.start) % 16
+
+    def behind_wall(self, start: int) -> int:
+        """The same for the wall before it."""
+        return self.start + (start - self.start) % 16
 
 
 _free: dict[int, list[_Block]] = {}
@@ -47,21 +62,24 @@ class Guarded:
     """
 
     def __init__(self, ranges: Iterable[Range]) -> None:
+        self._around = FILLS[0]
         self._copies: list[tuple[Range, _Block, int]] = []  # the memory, its block, where its copy begins
         for merged in merge(ranges):
             size = merged.end - merged.start
             pages = -(-(size + 16) // PAGE)
             waiting = _free.get(pages)
             block = waiting.pop() if waiting else _Block(pages)
-            # As near to the wall behind as an address with the same remainder by 16 allows.
-            begin = block.start + block.size - size
-            begin -= (begin - merged.start) % 16
-            self._copies.append((merged, block, begin))
+            self._copies.append((merged, block, block.before_wall(merged)))
 
-    def fill(self) -> None:
-        """Copy the memory to where the kernel works."""
+    def fill(self, run: int = 0) -> None:
+        """Copy the memory to where the kernel works. In every second run it is right behind a wall, not before one."""
+        self._around = FILLS[run % 2]
+        self._copies = [
+            (source, block, block.behind_wall(source.start) if run % 2 else block.before_wall(source))
+            for source, block, _ in self._copies
+        ]
         for source, block, begin in self._copies:
-            ctypes.memset(block.start, FILL, block.size)
+            ctypes.memset(block.start, self._around, block.size)
             ctypes.memmove(begin, source.start, source.end - source.start)
 
     def contents(self) -> list[bytes]:
@@ -89,11 +107,11 @@ class Guarded:
                 return begin + original - source.start
         return original
 
-    def original(self, address: int) -> tuple[int, int] | None:
-        """For an address in or near a copy: the start of its memory, and the distance in bytes from there."""
+    def original(self, address: int) -> tuple[Range, int] | None:
+        """For an address in or near a copy: its memory, and the distance in bytes from where that begins."""
         for source, block, begin in self._copies:
-            if block.start - PAGE <= address < block.start + block.size + PAGE:
-                return source.start, address - begin
+            if block.start - WALL <= address < block.start + block.size + WALL:
+                return source, address - begin
         return None
 
     def touched(self) -> int | None:
@@ -102,8 +120,8 @@ class Guarded:
             end = begin + source.end - source.start
             for start, stop in ((block.start, begin), (end, block.start + block.size)):
                 left = ctypes.string_at(start, stop - start)
-                if left.count(FILL) != len(left):
-                    return start + next(i for i, byte in enumerate(left) if byte != FILL)
+                if left.count(self._around) != len(left):
+                    return start + next(i for i, byte in enumerate(left) if byte != self._around)
         return None
 
     def release(self) -> None:

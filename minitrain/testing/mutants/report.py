@@ -5,11 +5,43 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .equivalents import Equivalent
-from .mistakes import KINDS, Mutant
+from .mistakes import KINDS
 from .session import Outcome
-from .target import Target
+
+
+class Mutated(Protocol):
+    """A function that got mistakes, in whatever language."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the report."""
+
+    @property
+    def path(self) -> str:
+        """Its file."""
+
+
+class Planted(Protocol):
+    """A mistake, as a report shows it; see `Mutant`."""
+
+    @property
+    def kind(self) -> str:
+        """Of the mistake."""
+
+    @property
+    def line(self) -> int:
+        """In the file."""
+
+    @property
+    def before(self) -> str:
+        """The statement as it is."""
+
+    @property
+    def after(self) -> str:
+        """The statement with the mistake."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +56,8 @@ class MutationReport:
         uncalled: names of targets that no test calls.
     """
 
-    targets: Sequence[Target]
-    mutants: Mapping[str, Sequence[Mutant]]
+    targets: Sequence[Mutated]
+    mutants: Mapping[str, Sequence[Planted]]
     outcomes: Sequence[Outcome]
     equivalents: Sequence[Equivalent] = ()
     uncalled: Sequence[str] = ()
@@ -76,7 +108,7 @@ class MutationReport:
             f"{len(self.outcomes)} mutants of {len(self.targets)} functions: {len(self.outcomes) - alive} noticed, "
             f"{alive - len(unnoticed)} equivalent, {len(unnoticed)} unnoticed"
         )
-        lines.append(", ".join(f"{kinds[kind]} {kind}" for kind in KINDS))
+        lines.append(", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds, key=_place)))
         if self.untried:
             lines.append(f"{self.untried} mutants were not tried: the time was up; the same call goes on from here")
         return "\n".join(lines)
@@ -84,13 +116,18 @@ class MutationReport:
     def _documented(self) -> set[tuple[str, str]]:
         return {(entry.target, entry.after) for entry in self.equivalents}
 
-    def _alive(self) -> list[tuple[str, Mutant]]:
+    def _alive(self) -> list[tuple[str, Planted]]:
         return [(o.target, self.mutants[o.target][o.number]) for o in self.outcomes if not o.killer]
 
-    def _describe(self, name: str, mutant: Mutant) -> str:
+    def _describe(self, name: str, mutant: Planted) -> str:
         return describe(next(target for target in self.targets if target.name == name), mutant)
 
 
-def describe(target: Target, mutant: Mutant) -> str:
+def describe(target: Mutated, mutant: Planted) -> str:
     """Where the mistake is, and what it is, on three lines."""
     return f"{target.path}:{mutant.line} {target.name} ({mutant.kind})\n  - {mutant.before}\n  + {mutant.after}"
+
+
+def _place(kind: str) -> tuple[int, str]:
+    """Kinds in the order of ``KINDS``, then others."""
+    return KINDS.index(kind) if kind in KINDS else len(KINDS), kind

@@ -135,6 +135,29 @@ def test_each_stream_has_a_workspace(shared):
             close_planners()
 
 
+class Block:
+    """Stands for memory."""
+
+
+@pytest.mark.parametrize("freed", [True, False])
+def test_a_workspace_that_was_freed_is_nobodys(freed):
+    """New memory may have its address, and another stream may use that."""
+    blocks = [Block()]
+    with emulated_device() as device:
+        x, mine = device.cupy.ones((4, 4), np.float32), device.cupy.empty(1 << 16, np.uint8)
+        library = Saboteur(matmul=with_argument(13, lambda workspace: mine.data.ptr))
+        library.library = FakeCublasLt(memory_at=lambda address: blocks[-1])
+        first, second = device.cupy.cuda.Stream(), device.cupy.cuda.Stream()
+        with use_binding(library):
+            with first:
+                matmul(x, x)
+            if freed:
+                blocks[0] = Block()
+            with second, nullcontext() if freed else pytest.raises(FakeCublasLtError, match="share a workspace"):
+                matmul(x, x)
+            close_planners()
+
+
 def test_a_new_product_in_a_capture_is_an_error_that_says_what_to_do():
     with emulated_device() as device, use_binding(FakeCublasLt()):
         x, stream = device.cupy.ones((4, 4), np.float32), device.cupy.cuda.Stream(non_blocking=True)

@@ -63,4 +63,8 @@ def test_the_table_of_a_machine_names_the_gpus_and_says_what_has_met_none() -> N
         assert lines[1] == "cuda:1: an emulated device (no GPU), compute capability 12.0, 80 GiB"
         facts = info.collect()
         assert facts["GPU"].splitlines() == lines
-    assert facts["GPU code"] == info.collect()["GPU code"] == "has met no GPU so far: it was tested on an emulated one"
+    assert (
+        facts["GPU code"]
+        == info.collect()["GPU code"]
+        == "has met no GPU so far, only an emulated one; if you have a card, run `make gpu-report` on it"
+    )

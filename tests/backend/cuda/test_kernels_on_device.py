@@ -10,6 +10,7 @@ import pytest
 from minitrain.backend import to_device, to_numpy
 from minitrain.errors import TokenError
 from minitrain.nn import pack
+from minitrain.ops import low_rank_backward, low_rank_forward
 from minitrain.optim import AdamW, Lion, Muon
 from minitrain.random import Key
 from minitrain.testing.cuda.fake import emulated_device
@@ -91,3 +92,17 @@ def test_ids_out_of_range_are_told_later(field: int, bad: int, dtype: Any) -> No
 
 def test_what_a_step_enqueues() -> None:
     assert text() == GOLDEN.read_text(), "python -m tests.backend.cuda.step_calls --write renews the file"
+
+
+def test_a_single_row_is_multiplied_as_numpy_does() -> None:
+    """(K,), as an operation with one index less gives it: cuBLASLt knows matrices alone."""
+    rng = np.random.default_rng(0)
+    x, a, b = rng.standard_normal(5), rng.standard_normal((2, 5)), rng.standard_normal((3, 2))
+    x, a, b = (array.astype(np.float32) for array in (x, a, b))
+    with emulated_device():
+        out, cache = low_rank_forward(*(to_device(array, "cuda") for array in (x, a, b)))
+        gradients = low_rank_backward(out, cache)
+        found = [to_numpy(array) for array in (out, *gradients)]
+    expected, kept = low_rank_forward.reference(x, a, b)
+    for got, wanted in zip(found, (expected, *low_rank_backward.reference(expected, kept)), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)

@@ -33,9 +33,9 @@ if SETTING not in ("", "cuda", "pretended"):
 ON_CARD = bool(SETTING)
 
 OF_THE_STAND_INS = (
-    "test_attention_instances", "test_attention_mutants", "test_cublaslt_rules", "test_devices", "test_emulated_array",
-    "test_emulator", "test_launch", "test_mistakes", "test_models_on_device", "test_ptx", "test_sanitizers",
-    "test_operations_on_device", "test_resources", "test_training_on_device",
+    "test_attention_instances", "test_attention_mutants", "test_checks", "test_cublaslt_rules", "test_devices",
+    "test_emulated_array", "test_emulator", "test_launch", "test_models_on_device", "test_operations_on_device",
+    "test_planted_mistakes", "test_ptx", "test_resources", "test_sanitizers", "test_training_on_device",
 )  # fmt: skip
 """Files that test what stands in for a card, or compare bits with the CPU."""
 WORDS_OF_THE_STAND_INS = (

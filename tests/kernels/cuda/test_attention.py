@@ -20,7 +20,7 @@ from minitrain.testing.cases import CASES, SMALL
 from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.cuda import emulated as emulate
 from tests.helpers.cuda import launch, needs_compiler
-from tests.kernels.cuda.attention_runs import Results, check, emulated, problem, run
+from tests.helpers.cuda.attention_runs import Results, check, emulated, problem, run
 
 pytestmark = needs_compiler
 

@@ -13,7 +13,7 @@ from minitrain.kernels.cuda.attention import declared
 from minitrain.random import Key
 from minitrain.testing.cuda import EmulatorError
 from tests.helpers.cuda import needs_compiler
-from tests.kernels.cuda.attention_runs import Problem, check, problem
+from tests.helpers.cuda.attention_runs import Problem, check, problem
 
 pytestmark = [*needs_compiler, pytest.mark.slow]
 

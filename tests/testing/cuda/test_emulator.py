@@ -298,6 +298,34 @@ def test_arrays_that_overlap_stay_one_memory():
     np.testing.assert_array_equal(x, np.arange(9))
 
 
+NEIGHBOURS = """
+__global__ void one_write(float* x, float* y, int at) { x[at] = 1.f; }
+__global__ void one_read(float* x, float* y, int at) { x[0] = y[at]; }
+"""
+_, ONE = source_of(NEIGHBOURS, one_write="f4* x, f4* y, i4 at", one_read="f4* x, f4* y, i4 at")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "x", "y", "at", "words"),
+    [
+        # y lies over the end of x, in one memory: what is behind it is behind y.
+        ("one_write", np.s_[:40], np.s_[20:60], 64, "16 bytes behind the end of y"),
+        ("one_write", np.s_[20:60], np.s_[:40], -24, "16 bytes before y"),
+        ("one_write", np.s_[20:60], np.s_[:40], 41, "4 bytes behind the end of x"),
+        ("one_write", np.s_[:40], np.s_[:40], 40, "0 bytes behind the end of x and y"),
+        # Apart, and some pages away: it is not the other array that is meant.
+        ("one_write", np.s_[:40], np.s_[50:90], 40 + 3 * 1024, f"{3 * 4096} bytes behind the end of x"),
+        ("one_read", np.s_[:40], np.s_[50:90], 40 + 3 * 1024, f"{3 * 4096} bytes behind the end of y"),
+        ("one_read", np.s_[:40], np.s_[50:90], -5, "20 bytes before y"),
+        ("one_read", np.s_[:40], np.s_[50:90], -3 * 1024, f"{3 * 4096} bytes before y"),
+    ],
+)
+def test_a_place_outside_arrays_is_told_from_the_array_that_is_meant(kernel, x, y, at, words):
+    memory = np.zeros(100, np.float32)
+    with emulated(), pytest.raises(EmulatorError, match=rf"{words}[, ]"):
+        ONE[kernel](1, 1, memory[x], memory[y], at)
+
+
 def test_a_declaration_that_does_not_fit_does_not_compile():
     text = "__global__ void one(float* x, int n) { x[0] = n; }"
     _, kernels = source_of(text, one="f4* x, i8 n")

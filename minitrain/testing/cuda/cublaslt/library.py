@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ class FakeCublasLt:
             once by default.
         unsupported: products for which the heuristic finds no algorithm.
         workspace: bytes that each algorithm asks for.
+        memory_at: the block of memory that an address is in, if anybody knows. Once a block is freed, another one may
+            have its address.
 
     Attributes:
         heuristics: how often an algorithm was chosen.
@@ -65,10 +68,12 @@ class FakeCublasLt:
         submit: Callable[[int, Work, Stretches, Stretches], None] = lambda stream, work, reads, writes: work(),
         unsupported: Callable[[Matmul], bool] = lambda product: False,
         workspace: int = 4096,
+        memory_at: Callable[[int], object] = lambda address: None,
     ) -> None:
         self._store, self._algorithms = Store(), dict[int, Algorithm]()
         self._capturing, self._submit, self._unsupported, self._workspace = capturing, submit, unsupported, workspace
-        self._workspaces: dict[int, int] = {}  # address -> stream
+        self._memory_at = memory_at
+        self._workspaces: dict[int, tuple[int, Callable[[], object]]] = {}  # address -> stream, and its block if alive
         self.heuristics = self.products = 0
         self.latest = ""
         self.attributes: set[tuple[str, int, int]] = set()
@@ -165,7 +170,7 @@ class FakeCublasLt:
         demand(workspace_bytes >= chosen.workspace, f"the workspace has {workspace_bytes} < {chosen.workspace} bytes")
         if chosen.workspace:
             demand(workspace and workspace % 256 == 0, "the workspace is not aligned to 256 bytes")
-            owner = self._workspaces.setdefault(workspace, stream)
+            owner = self._owner(workspace, stream)
             demand(owner == stream, f"streams {owner} and {stream} share a workspace")
             for name, address, layout in zip("ABCD", (a, b, c, d), product[1:], strict=True):
                 shared = overlap((workspace, workspace_bytes), (address, extent(layout)))
@@ -185,6 +190,14 @@ class FakeCublasLt:
         for pointer in (product.desc.values.get(8), product.desc.values.get(11)):
             writes += [(pointer, 1)] if pointer else []
         self._submit(stream, work, reads, writes)
+
+    def _owner(self, workspace: int, stream: int) -> int:
+        """The stream that used a workspace first; that of another block at the same address, long freed, counts not."""
+        block = self._memory_at(workspace)
+        if workspace in self._workspaces and self._workspaces[workspace][1]() is block:
+            return self._workspaces[workspace][0]
+        self._workspaces[workspace] = stream, (lambda: None) if block is None else weakref.ref(block)
+        return stream
 
     def _check_addresses(self, product: Matmul, chosen: Algorithm, addresses: tuple[int, int, int, int]) -> None:
         for name, address, layout, promised in zip("ABCD", addresses, product[1:], chosen.alignments, strict=True):

@@ -22,7 +22,7 @@ def emulated_products() -> Iterator[FakeCublasLt]:
         record.multiplied(library.latest)
         submit(stream, work, reads, writes)
 
-    library = FakeCublasLt(capturing=any_capture, submit=noted)
+    library = FakeCublasLt(capturing=any_capture, submit=noted, memory_at=holding)
     with use_binding(library):
         try:
             yield library
