@@ -145,6 +145,13 @@ def test_what_makes_no_difference_is_not_made(source):
     assert not variants(source).keys() - {"sign"}
 
 
+@pytest.mark.parametrize("truth", ["a < b", "not a", "a is b and not b", "isinstance(a, b)", "any(x for x in a)"])
+def test_what_is_true_or_false_has_no_sign(truth):
+    assert f"return -({truth})" not in variants(f"def f(a, b): return {truth}").get("sign", ())
+    assert not [after for after in variants(f"def f(a, b): c = {truth}").get("sign", ()) if after.startswith("c = -")]
+    assert "return -(a or b)" in variants("def f(a, b): return a or b")["sign"]
+
+
 def test_only_the_function_changes_and_gives_its_code_back(module):
     target = Target(module.Derived.step, "Derived")
     assert target.name == "planted.Derived.step"

@@ -26,6 +26,7 @@ ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
 NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
+DRAWING = {"plot"}  # tests do not look at a picture
 OPERATIONS, OPTIMIZERS = "operations", "optimizers"
 # Parts of minitrain that have mistakes, or stand close to what has.
 UNITS = {"backend", "errors", "generation", "losses", "models", "nn", "ops", "optim", "random", "testing"}
@@ -136,5 +137,7 @@ def _functions(module: ModuleType) -> Iterator[tuple[FunctionType, str]]:
             # A property has a function, and a class method wraps one.
             function = member.fget if isinstance(member, property) else inspect.unwrap(member)
             # The file tells what is written there from what a NamedTuple or a dataclass was given.
-            if isinstance(function, FunctionType) and function.__code__.co_filename == module.__file__:
+            if not isinstance(function, FunctionType) or function.__name__ in DRAWING:
+                continue
+            if function.__code__.co_filename == module.__file__:
                 yield function, owner
