@@ -14,7 +14,7 @@ from typing import NamedTuple
 from minitrain.testing.mutants import MutationReport, Target, load_equivalents, try_mutants
 from minitrain.testing.mutants.report import describe
 
-from .targets import ROOT, files_of_tests, parts
+from .targets import ROOT, files_of_tests, own_tests, parts
 
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
 PROGRESS = Path(__file__).with_name("out")  # what a run has found: the next one tries what is new and what was unnoticed
@@ -96,6 +96,7 @@ def _tried(part: Part, tests: Sequence[str] | None, processes: int) -> MutationR
     return try_mutants(
         part.chosen.values(),
         [str(Path(file).absolute()) for file in tests] if tests else files_of_tests(part.chosen.values()),
+        own_tests=None if tests else own_tests(part.chosen.values()),
         processes=processes,
         equivalents=[entry for entry in load_equivalents(EQUIVALENTS) if entry.target in part.chosen],
         progress_file=PROGRESS / f"{part.name}{which}.jsonl",

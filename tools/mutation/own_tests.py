@@ -1,7 +1,7 @@
 """The parts of minitrain whose functions all get mistakes: for each file, the quickest tests that hold it.
 
 A part is tried by itself (``python -m tools.mutation --part measures``), and a function's mistakes meet only the tests
-that are named for the files of its part. What is not here are operations and optimizers: see ``targets.py``.
+that are named for its file. What is not here are operations and optimizers: see ``targets.py``.
 """
 
 from __future__ import annotations
@@ -116,31 +116,33 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "precision": {
         "backend.precision": ("backend/test_precision.py",),
-        "training.loss_scale": ("training/test_precision.py",),
-        "training.nonfinite": ("training/test_trainer_faults.py",),
+        "training.loss_scale": ("training/test_loss_scale.py",),
+        "training.nonfinite": ("training/test_nonfinite.py",),
     },
     "losses": {
-        "losses.base": ("losses/test_losses.py", "losses/test_loss_values.py"),
-        "losses.classification": ("losses/test_losses.py", "losses/test_loss_values.py"),
-        "losses.contrastive": ("losses/test_losses.py", "losses/test_loss_values.py"),
-        "losses.distribution": ("losses/test_losses.py", "losses/test_loss_values.py"),
-        "losses.embedding": ("losses/test_losses.py", "losses/test_loss_values.py"),
+        "losses.base": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.classification": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.contrastive": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.distribution": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.embedding": ("losses/test_loss_values.py", "losses/test_losses.py"),
         "losses.gradient_caching": ("nn/test_gradient_caching.py",),
-        "losses.linear_cross_entropy": ("losses/test_losses.py", "losses/test_loss_values.py"),
-        "losses.regression": ("losses/test_losses.py", "losses/test_loss_values.py"),
+        "losses.linear_cross_entropy": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.regression": ("losses/test_loss_values.py", "losses/test_losses.py"),
         "losses.unlikelihood": ("losses/test_unlikelihood.py",),
-        "ops.contract.loss": ("losses/test_losses.py", "losses/test_loss_values.py"),
+        "ops.contract.loss": ("losses/test_loss_values.py", "losses/test_losses.py"),
     },
     "distributed": {
         "distributed.agreement": ("distributed/test_agreement.py",),
         "distributed.group": ("distributed/test_groups.py",),
         "distributed.micro_batches": ("distributed/test_tree.py",),
-        "distributed.pieces": ("optim/test_optimizer_promises.py",),
         "distributed.threads": ("distributed/test_groups.py",),
         "distributed.tree": ("distributed/test_tree.py",),
-        "optim.shared_moments": ("training/parallel/test_same_bytes.py",),
-        "training.parallel.measuring": ("training/parallel/test_same_bytes.py",),
-        "training.parallel.together": ("training/parallel/test_same_bytes.py", "training/parallel/test_decisions.py"),
+    },
+    "ranks": {
+        "distributed.pieces": ("optim/test_shared_moments.py",),
+        "optim.shared_moments": ("optim/test_shared_moments.py",),
+        "training.parallel.measuring": ("training/parallel/test_measuring.py",),
+        "training.parallel.together": ("training/parallel/test_together.py",),
     },
     "shards": {
         "checkpoint.shards": ("checkpoint/test_shards.py",),

@@ -61,16 +61,26 @@ def targets() -> dict[str, Target]:
 
 def files_of_tests(chosen: Iterable[Target]) -> list[str]:
     """The test files for these functions: those named for their files, and for all others those about these parts."""
-    own = {f"minitrain.{module}": tests for modules in OWN_TESTS.values() for module, tests in modules.items()}
-    modules = {target.function.__module__ for target in chosen}
-    found = {TESTS / test for module in modules for test in own.get(module, ())}
-    others = modules - own.keys()
+    chosen = list(chosen)
+    own = own_tests(chosen)
+    found = {test for tests in own.values() for test in tests}
+    others = {target.function.__module__ for target in chosen if target.name not in own}
     if any(not module.startswith("minitrain.optim.") for module in others):
         paths = (path for path in TESTS.rglob("test_*.py") if "peers" not in path.parts)
         found.update(path for path in paths if _is_about_units(path.read_text(encoding="utf-8")))
     elif others:
         found.update((TESTS / "optim").glob("test_*.py"))
     return sorted(map(str, found))
+
+
+def own_tests(chosen: Iterable[Target]) -> dict[str, list[Path]]:
+    """The test files that are named for the files of functions, by the names of the functions."""
+    own = {f"minitrain.{module}": tests for modules in OWN_TESTS.values() for module, tests in modules.items()}
+    return {
+        target.name: [TESTS / test for test in own[target.function.__module__]]
+        for target in chosen
+        if target.function.__module__ in own
+    }
 
 
 def _add(found: dict[str, Target], target: Target, taken: set[FunctionType]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from . import workers
 from .equivalents import Equivalent
 from .progress import Progress
 from .report import MutationReport
-from .session import Outcome
+from .session import Outcome, Visit
 from .target import Target, target_of
 
 
@@ -20,6 +20,7 @@ def try_mutants(
     functions: Iterable[Callable[..., Any] | str | Target],
     tests: Iterable[str | Path],
     *,
+    own_tests: Mapping[str, Sequence[str | Path]] | None = None,
     processes: int = 1,
     equivalents: Sequence[Equivalent] = (),
     progress_file: str | Path | None = None,
@@ -36,6 +37,8 @@ def try_mutants(
         functions: what gets mistakes, such as a backward or a layer's method; or names, such as
             ``"my_layers:Gate.backward"``. Another process must be able to import them from the working directory.
         tests: test files.
+        own_tests: for some functions, by the names that a `Target` gives them, those of the test files that are to
+            notice their mistakes; by default any that calls them.
         processes: how many run at once.
         equivalents: mutants that are known to make no difference.
         progress_file: keeps the outcomes. A run that was stopped goes on from it, for functions whose files are the
@@ -79,6 +82,7 @@ def try_mutants(
     if not visits:
         visits = workers.survey(references, files, processes, lambda done: tell(f"{done} tests surveyed"))
         progress.surveyed(visits)
+    visits = [_of_own(visit, own_tests or {}) for visit in visits]
     done = {(outcome.target, outcome.number): outcome for outcome in progress.outcomes}
 
     def note(outcome: Outcome) -> None:
@@ -95,3 +99,10 @@ def try_mutants(
     called = {name for visit in visits for name in visit.called}
     uncalled = [name for name in by_name if name not in called]
     return MutationReport(list(by_name.values()), mutants, outcomes, equivalents, uncalled)
+
+
+def _of_own(visit: Visit, own_tests: Mapping[str, Sequence[str | Path]]) -> Visit:
+    """The visit of a test, without the functions that have tests of their own elsewhere."""
+    file = Path(visit.test.partition("::")[0]).resolve()
+    elsewhere = {name for name, files in own_tests.items() if file not in map(Path.resolve, map(Path, files))}
+    return visit._replace(called=[name for name in visit.called if name not in elsewhere])
