@@ -17,7 +17,9 @@ from minitrain.testing.mutants.report import describe
 from .targets import ROOT, files_of_tests, own_tests, parts
 
 EQUIVALENTS = Path(__file__).with_name("equivalents.toml")
-PROGRESS = Path(__file__).with_name("out")  # what a run has found: the next one tries what is new and what was unnoticed
+PROGRESS = Path(__file__).with_name(
+    "out"
+)  # what a run has found: the next one tries what is new and what was unnoticed
 
 
 class Part(NamedTuple):

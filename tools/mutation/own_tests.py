@@ -85,8 +85,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "comparison": {
         "runs.comparison.noise": ("runs/test_noise.py",),
-        "runs.comparison.scaling": ("runs/test_scaling.py",),
-        "runs.comparison.sizes": ("runs/test_scaling.py",),
+        "runs.comparison.scaling": ("runs/test_scaling_fits.py",),
     },
     "audit": {
         "audit.exposure": ("audit/test_audit.py",),
@@ -109,10 +108,10 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "data.hygiene.words": ("data/hygiene/test_words.py",),
     },
     "privacy": {
-        "data.loading.poisson": ("training/privacy/test_private_training.py",),
+        "data.loading.poisson": ("training/privacy/test_settings.py",),
         "training.privacy.accountant": ("training/privacy/test_accountant.py",),
         "training.privacy.gradients": ("training/privacy/test_gradients.py",),
-        "training.privacy.settings": ("training/privacy/test_private_training.py",),
+        "training.privacy.settings": ("training/privacy/test_settings.py",),
     },
     "precision": {
         "backend.precision": ("backend/test_precision.py",),

@@ -68,9 +68,8 @@ def test_measures_that_are_no_sums_are_not_shared():
     assert contributions({"own": Nothing}, None, None) == []
 
 
-def test_a_sum_of_no_sample_adds_nothing():
+def test_sums_begin_with_the_first_batch():
     top = FACTORIES["top"]()
-    take_in({"top": top}, [None])
     assert top.result() == {}
     take_in({"top": top}, [[1.0, 2.0]])
     take_in({"top": top}, [[0.5, 1.0]])

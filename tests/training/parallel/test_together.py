@@ -163,7 +163,10 @@ def test_weights_that_changed_places_are_others():
 @pytest.mark.parametrize("what", ["versions", "saved_products"])
 def test_machines_of_other_kinds_are_refused(monkeypatch, what):
     """Rank 1 has another version of a library, or multiplies with another product."""
-    real, setup = getattr(together, what), SimpleNamespace(device="cpu", arithmetic=SimpleNamespace(precision="float32"))
+    real, setup = (
+        getattr(together, what),
+        SimpleNamespace(device="cpu", arithmetic=SimpleNamespace(precision="float32")),
+    )
     asked: list[Any] = []
 
     def differing(*arguments: Any) -> Any:
