@@ -11,7 +11,7 @@ import pytest
 from minitrain import losses
 from minitrain.backend import to_device, to_numpy, use_kernels
 from minitrain.backend.arrays import to_number
-from minitrain.errors import ConfigError
+from minitrain.errors import ConfigError, MinitrainError
 from minitrain.losses import REDUCTIONS, CrossEntropyLoss, LabelSmoothing, LinearCrossEntropy, MeanSquaredError
 from minitrain.losses.base import LossCache
 from minitrain.testing.cuda.fake import emulated_device
@@ -129,7 +129,14 @@ def test_weights_of_each_row_stay_where_they_are():
         outputs, targets = to_device(SCORES, "cuda"), to_device(NUMBERS, "cuda")
         loss = MeanSquaredError(weight=to_device(rows, "cuda")).forward(outputs, targets)[0]
         scalar = MeanSquaredError(weight=2.0 * np.ones(())).forward(outputs, targets)[0]
+        classes = to_device(CLASSES, "cuda")
+        there = CrossEntropyLoss(weight=to_device(WEIGHT, "cuda")).forward(outputs, classes)[0]
+        listed = CrossEntropyLoss(weight=WEIGHT.tolist()).forward(outputs, classes)[0]
+        with pytest.raises(MinitrainError):
+            MeanSquaredError(weight=rows[0]).forward(outputs, targets)
     assert to_number(loss.total) == pytest.approx(MeanSquaredError(weight=rows).forward(SCORES, NUMBERS)[0].total)
+    here = CrossEntropyLoss(weight=WEIGHT).forward(SCORES, CLASSES)[0].total
+    assert to_number(there.total) == pytest.approx(here) == to_number(listed.total)
     assert to_number(scalar.total) == pytest.approx(2 * ((SCORES - NUMBERS) ** 2).sum())
 
 

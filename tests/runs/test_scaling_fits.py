@@ -132,7 +132,7 @@ def test_the_loss_of_a_point_is_hubers(monkeypatch, far):
     by = 0.3 if far else 4e-4
     exact = np.array([np.log(1.2), np.log(30) - 0.3 * np.log(X).mean(), 0.3])
     assert losses[0](exact)[0] == pytest.approx(0, abs=1e-9)
-    shifted = exact + [by, by, 0]  # every prediction is larger by this factor
+    shifted = exact + np.array([by, by, 0])  # every prediction is larger by this factor
     expected = 1e-3 * (by - 5e-4) if far else by**2 / 2
     assert losses[0](shifted)[0] == pytest.approx(len(X) * expected / 1e-6, rel=1e-6)
 

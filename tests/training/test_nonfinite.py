@@ -41,7 +41,7 @@ def test_arrays_are_found_at_any_depth_with_their_paths_in_order():
     assert [path for path, _ in found] == ["a.x", "a.inner.0", "a.inner.1.0", "7.b"]
     assert [array is BAD for _, array in found] == [False, True, False, False]
     assert list(named_arrays(GOOD)) == [("", GOOD)]
-    assert list(named_arrays([GOOD]))[0][0] == "0"
+    assert next(iter(named_arrays([GOOD])))[0] == "0"
     assert list(named_arrays(None)) == []
 
 

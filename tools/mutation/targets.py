@@ -1,4 +1,4 @@
-"""Which functions get mistakes, in parts: backwards with their helpers, optimizers, and the files of ``own_tests.py``."""
+"""Which functions get mistakes: backwards with their helpers, optimizers, and what ``own_tests.py`` lists, in parts."""
 
 from __future__ import annotations
 

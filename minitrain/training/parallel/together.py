@@ -108,8 +108,7 @@ class Together:
         except NonFiniteError as problem:
             error = problem
         total = self._share_losses(done, error)
-        arrays = _written(model) if not done else gradients(model)
-        for array in arrays:
+        for array in _written(model):
             if not done:
                 array[...] = -0.0  # which changes no bit of what it is added to, as 0 would
             self.group.all_reduce(array.reshape(-1))

@@ -83,5 +83,5 @@ def test_entries_come_in_turn(lists):
 
 
 def test_every_measure_needs_its_numbers():
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         take_in({"a": Mean(size_and_sum)}, [])
