@@ -76,6 +76,13 @@ def test_each_loss_is_its_formula():
         np.testing.assert_allclose(make(name, "none").forward(*CALLS[name][1])[0], formula(), rtol=1e-10, err_msg=name)
 
 
+@pytest.mark.parametrize("name", ["InfoNCELoss", "SigmoidContrastiveLoss"])
+def test_what_is_no_parameter_has_no_gradient(name):
+    loss_fn = make(name, None)
+    gradients = loss_fn.backward(1.0, loss_fn.forward(ROWS, OTHER_ROWS)[1])
+    assert [one.shape for one in gradients] == [ROWS.shape, OTHER_ROWS.shape]
+
+
 def test_groups_are_no_negatives_of_each_other():
     groups = np.array([0, 1, 0, 2, 1, 3])
     for name, plain, options in (

@@ -177,6 +177,6 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "testing.watch": ("testing/test_gradcheck.py",),
     },
     "random": {
-        "random": ("test_random.py",),
+        "random": ("test_random_values.py", "test_random.py"),
     },
 }
