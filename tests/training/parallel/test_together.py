@@ -84,6 +84,22 @@ def test_the_sum_has_the_bytes_of_the_tree_for_any_number_of_ranks(micro_batches
             assert loss == Loss(total, count)
 
 
+def test_a_model_that_moves_to_other_memory_is_added_up_there():
+    """It is packed between two steps; the sum must not end in the gradients of before."""
+
+    def work(group: Group) -> list[bytes]:
+        model, ranks_as_one, found = Linear(3, 2, np.random.default_rng(0)), Together(group, 4), []
+        for _ in range(2):
+            model.zero_grad()
+            ranks_as_one.add_up(model, backwards(model, ranks_as_one.mine, terms_of(4), losses_of(4)), 4 // group.size)
+            found.append(gradient_of(model).tobytes())
+            pack(model)
+        return found
+
+    expected = tree_sum(terms_of(4)).tobytes()
+    assert run_ranks(2, work, patience=20) == [[expected] * 2] * 2
+
+
 def test_a_frozen_parameter_has_no_part_in_it():
     def work(group: Group) -> Any:
         model = Linear(3, 2, np.random.default_rng(0))
