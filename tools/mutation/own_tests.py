@@ -164,9 +164,9 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "training.callbacks.monitors.statistics": ("training/callbacks/test_statistics.py",),
     },
     "models": {
-        "models.captioner": ("models/test_captioner.py",),
-        "models.common.cross_entropy": ("training/test_plain_loss.py",),
-        "models.masked": ("models/test_learning_tasks.py",),
+        "models.captioner": ("models/test_captioner.py", "models/test_models.py"),
+        "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
+        "models.masked": ("models/test_models.py",),
     },
     "checker": {
         "testing.comparison": ("testing/test_gradcheck.py",),
