@@ -14,9 +14,23 @@ from minitrain.backend.arrays import to_number
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.losses import REDUCTIONS, CrossEntropyLoss, LabelSmoothing, LinearCrossEntropy, MeanSquaredError
 from minitrain.losses.base import LossCache
+from minitrain.ops import Loss
 from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.plain_losses import plain_info_nce, plain_siglip, plain_supervised_contrastive
-from tests.losses.test_losses import BITS, CALLS, CLASSES, NUMBERS, OTHER_ROWS, ROWS, SCORES, SHARES, WEIGHT, make
+from tests.losses.test_losses import (
+    BITS,
+    CALLS,
+    CLASSES,
+    HEAD,
+    NUMBERS,
+    OTHER_ROWS,
+    ROWS,
+    SCORES,
+    SHARES,
+    WEIGHT,
+    V,
+    make,
+)
 
 every_loss = pytest.mark.parametrize("name", CALLS)
 LOGS = SCORES - np.log(np.exp(SCORES).sum(axis=-1, keepdims=True))
@@ -74,6 +88,29 @@ def test_each_loss_is_its_formula():
     assert FORMULAS.keys() | ELSEWHERE == CALLS.keys()
     for name, formula in FORMULAS.items():
         np.testing.assert_allclose(make(name, "none").forward(*CALLS[name][1])[0], formula(), rtol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_a_loss_with_its_head_is_the_loss_of_the_logits(reduction):
+    """With class weights, smoothing and a z-loss, and as many gradients as it has arrays."""
+    options = {"label_smoothing": 0.1, "weight": WEIGHT, "z_loss": 0.1, "ignore_index": 0, "reduction": reduction}
+    weight, classes, bias = HEAD
+    whole, split = CrossEntropyLoss(**options), LinearCrossEntropy(**options, chunk=2)
+    loss, cache = whole.forward(SCORES @ weight.T + bias, classes)
+    found, split_cache = split.forward(SCORES, weight, classes, bias)
+    for mine, other in zip(parts(found), parts(loss), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-12)
+    dloss = 1.0 if reduction != "none" else np.ones_like(loss)
+    dlogits, gradients = whole.backward(dloss, cache), split.backward(dloss, split_cache)
+    assert len(gradients) == 4
+    assert gradients[2] is None
+    flat = dlogits.reshape(-1, V)
+    for mine, other in (
+        (gradients[0], dlogits @ weight),
+        (gradients[1], flat.T @ SCORES.reshape(-1, V)),
+        (gradients[3], flat.sum(axis=0)),
+    ):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["InfoNCELoss", "SigmoidContrastiveLoss"])
@@ -188,6 +225,12 @@ def test_what_helps_training_is_left_out_of_the_plain_loss(kind, settings):
     assert loss_fn.options == kind(**settings, **kept).options
     inputs = CALLS[kind.__name__][1]
     assert loss_fn.plain().forward(*inputs)[0] == kind(**kept).forward(*inputs)[0]
+
+
+def test_a_mean_is_the_total_over_the_count():
+    assert Loss(3.0, 4).mean == 0.75
+    assert Loss(np.float32(3), np.float32(1.5)).mean == 2
+    assert math.isnan(Loss(0.0, 0).mean)
 
 
 def test_losses_say_what_they_are():

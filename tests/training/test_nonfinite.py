@@ -60,8 +60,9 @@ def test_the_sample_is_counted_from_the_first_of_the_whole_batch(shape, first, r
     assert first_bad_sample(Batch(bad, np.arange(4)), first) == f"inputs {text}"
     assert first_bad_sample((np.ones(4), bad), first) == f"array 1 {text}"
     assert first_bad_sample({"x": bad}, first) == f"x {text}"
+    assert first_bad_sample({"x1": bad}, first) == f"x1 {text}"
     assert first_bad_sample(bad, first) == f"array {text}"
-    assert first_bad_sample({"x": np.ones(shape), "y": np.float64(np.nan)}, first) is None  # no samples in that
+    assert first_bad_sample({"x": np.ones(shape), "y": np.array(np.nan)}, first) is None  # no samples in that
 
 
 @pytest.mark.parametrize("weights_are_bad", [False, True])

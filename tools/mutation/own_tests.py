@@ -127,8 +127,8 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "losses.gradient_caching": ("nn/test_gradient_caching.py",),
         "losses.linear_cross_entropy": ("losses/test_loss_values.py", "losses/test_losses.py"),
         "losses.regression": ("losses/test_loss_values.py", "losses/test_losses.py"),
-        "losses.unlikelihood": ("losses/test_unlikelihood.py",),
-        "ops.contract.loss": ("losses/test_loss_values.py", "losses/test_losses.py"),
+        "losses.unlikelihood": ("losses/test_unlikelihood.py", "losses/test_loss_values.py", "losses/test_losses.py"),
+        "ops.contract.loss": ("losses/test_loss_values.py", "losses/test_losses.py", "ops/test_loss_edges.py"),
     },
     "distributed": {
         "distributed.agreement": ("distributed/test_agreement.py",),
