@@ -132,9 +132,9 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "distributed": {
         "distributed.agreement": ("distributed/test_agreement.py",),
-        "distributed.group": ("distributed/test_groups.py",),
+        "distributed.group": ("distributed/test_group_of_threads.py",),
         "distributed.micro_batches": ("distributed/test_tree.py",),
-        "distributed.threads": ("distributed/test_groups.py",),
+        "distributed.threads": ("distributed/test_group_of_threads.py",),
         "distributed.tree": ("distributed/test_tree.py",),
     },
     "ranks": {
