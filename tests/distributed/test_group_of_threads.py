@@ -1,9 +1,10 @@
-"""What every group does with the bytes that an engine carries, watched on threads: who sends what, and in which order."""
+"""What every group does with the bytes that an engine carries, watched on threads: who sends what, and when."""
 
 from __future__ import annotations
 
 import threading
 import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_parts_follow_each_other_and_differ_by_one(count, size):
     parts = [part(count, rank, size) for rank in range(size)]
     assert parts[0].start == 0
     assert parts[-1].stop == count
-    assert all(one.stop == other.start for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.stop == other.start for one, other in pairwise(parts))
     lengths = [one.stop - one.start for one in parts]
     assert 0 <= min(lengths) <= max(lengths) <= min(lengths) + 1
 
