@@ -168,13 +168,15 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
         "models.masked": ("models/test_models.py",),
     },
+    "differences": {
+        "testing.differences": ("testing/test_differences.py",),
+        "testing.watch": ("testing/test_differences.py",),
+    },
     "checker": {
         "testing.comparison": ("testing/test_gradcheck.py",),
-        "testing.differences": ("testing/test_gradcheck.py",),
-        "testing.gradients": ("testing/test_gradcheck.py",),
+        "testing.gradients": ("testing/test_gradcheck.py", "testing/test_differences.py"),
         "testing.slopes": ("testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
         "testing.variables": ("testing/test_gradcheck.py",),
-        "testing.watch": ("testing/test_gradcheck.py",),
     },
     "random": {
         "random": ("test_random_values.py", "test_random.py"),
