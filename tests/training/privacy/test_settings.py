@@ -152,6 +152,13 @@ def test_a_poisson_batch_is_who_joined_in_order(count, size):
     assert (empty > 0) is (size == 1 and count > 1)
 
 
+def test_a_sample_joins_below_its_probability_and_not_at_it(monkeypatch):
+    """Of the 2**32 numbers that there are, so many are below the rate as it says."""
+    numbers = np.array([[0.5, 0.5 - 2.0**-32, 0.0, 1 - 2.0**-32]])
+    monkeypatch.setattr("minitrain.data.loading.poisson.uniform", lambda key, shape: numbers)
+    assert PoissonLoader(dataset(4), 2, Key.from_seed(0)).members(0).tolist() == [1, 2]
+
+
 def test_impossible_batches_are_refused():
     for size, words in ((0, "batch_size"), (41, "batch_size=41 must be at most the number of samples, 40")):
         with pytest.raises(ConfigError, match=words):
