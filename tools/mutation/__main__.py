@@ -51,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.chdir(ROOT)
 
     found = []
-    for part, functions in every.items():
-        if arguments.part is None or part in arguments.part:
-            chosen = {name: one for name, one in functions.items() if _chosen(name, arguments.names)}
+    for name, functions in every.items():
+        if arguments.part is None or name in arguments.part:
+            chosen = {one: target for one, target in functions.items() if _chosen(one, arguments.names)}
             if chosen:
-                found.append(Part(part, chosen, len(chosen) == len(functions)))
+                found.append(Part(name, chosen, len(chosen) == len(functions)))
     if not found:
         names = [name for functions in every.values() for name in functions]
         print(f"nothing is called {' or '.join(arguments.names)}; there are {', '.join(names)}", file=sys.stderr)
@@ -110,8 +110,8 @@ def _tried(part: Part, tests: Sequence[str] | None, processes: int) -> MutationR
 def _table(rows: Sequence[tuple[str, MutationReport]]) -> str:
     """Counts of each part, and of all."""
     lines = ["| part | functions | mutants | noticed | equivalent | unnoticed |", "|---|---|---|---|---|---|"]
-    counts = [(name, (len(report.targets), *report.counts)) for name, report in rows]
-    counts.append(("all", tuple(map(sum, zip(*(numbers for _, numbers in counts), strict=True)))))
+    counts = [(name, [len(report.targets), *report.counts]) for name, report in rows]
+    counts.append(("all", [*map(sum, zip(*(numbers for _, numbers in counts), strict=True))]))
     lines += [f"| {name} | {' | '.join(f'{number:,}' for number in numbers)} |" for name, numbers in counts]
     return "\n".join(lines)
 

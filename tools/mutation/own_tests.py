@@ -179,6 +179,6 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "testing.variables": ("testing/test_gradcheck.py",),
     },
     "random": {
-        "random": ("test_random_values.py", "test_random.py"),
+        "random": ("test_random_values.py",),
     },
 }

@@ -38,10 +38,8 @@ class Progress:
             return
         targets = list(targets)
         sources = {target.name: target.function.__code__.co_filename for target in targets}
-        self._head = {
-            "tests": _digest(tests, repr(sorted(target.reference for target in targets))),
-            "functions": {name: _digest([mistakes.__file__, source]) for name, source in sources.items()},
-        }
+        self._functions = {name: _digest([mistakes.__file__, source]) for name, source in sources.items()}
+        self._tests = _digest(tests, repr(sorted(target.reference for target in targets)))
         self._read()
         self._write()
 
@@ -73,8 +71,8 @@ class Progress:
                 break
         if not found or not isinstance(found[0], dict):
             return
-        head, same_tests = found[0], found[0]["tests"] == self._head["tests"]
-        same = {name for name, digest in self._head["functions"].items() if head["functions"].get(name) == digest}
+        head, same_tests = found[0], found[0]["tests"] == self._tests
+        same = {name for name, digest in self._functions.items() if head["functions"].get(name) == digest}
         for kind, *values in found[1:]:
             if kind == "visits" and same_tests:
                 self.visits = [Visit(*visit) for visit in values]
@@ -84,7 +82,8 @@ class Progress:
     def _write(self) -> None:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            lines: list[Any] = [self._head, *([["visits", *self.visits]] if self.visits else [])]
+            head = {"tests": self._tests, "functions": self._functions}
+            lines: list[Any] = [head, *([["visits", *self.visits]] if self.visits else [])]
             lines += [["outcome", *outcome] for outcome in self.outcomes]
             self._path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
