@@ -160,6 +160,13 @@ class Data:
     y: Any
 
 
+class NoTuple:
+    """Has fields, as syntax trees and structures of C do, and is none of the containers that are looked into."""
+
+    _fields = ("x",)
+    x = np.zeros(1, np.float32)
+
+
 def a_cache() -> tuple[Any, list[Any]]:
     arrays = [np.arange(6.0).reshape(2, 3) + i for i in range(5)]
     a, b, c, d, e = arrays
@@ -202,7 +209,7 @@ def test_nan_that_stays_nan_is_no_change():
 def test_arrays_of_single_precision_are_found():
     a, b, c = np.zeros(1, np.float32), np.zeros(1), np.zeros(1, np.float32)
     assert single_arrays("cache", Cache(a, {"n": [b, c]})) == ["cache.x", "cache.rest['n'][1]"]
-    assert single_arrays("cache", (1.5, "text", np.float32)) == []
+    assert single_arrays("cache", (1.5, "text", np.float32, NoTuple())) == []
 
 
 def test_a_pair_and_an_object_have_two_functions():
