@@ -98,7 +98,7 @@ class Group(ABC):
         """
         own = self.part(array.size)
         parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
-        longest = max((one.size for one in parts), default=0)
+        longest = max(one.size for one in parts)
         received = np.empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):
             pieces = [one[start : start + PIECE] for one in parts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import count as counter
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,9 @@ from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, group, pa
 from minitrain.distributed.threads import Mailboxes
 from minitrain.distributed.tree import tree_sum
 from minitrain.errors import ConfigError
+
+
+RUNS = counter()
 
 
 class Counting(ThreadGroup):
@@ -117,7 +121,8 @@ def test_a_broadcast_replaces_what_the_others_had(size, root):
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_values_are_gathered_by_rank(size):
-    values = [{"text": "ä" * rank, "n": [0.1 * rank, None, True], "inf": float("inf")} for rank in range(size)]
+    # Others each time: memory that is not written may still hold the values of a run before.
+    values = [{"text": "ä" * rank, "n": [0.1 * rank, None, next(RUNS)], "inf": float("inf")} for rank in range(size)]
 
     def work(ranks: Group) -> Any:
         found = ranks.gather(values[ranks.rank])
