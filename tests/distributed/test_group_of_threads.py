@@ -18,7 +18,6 @@ from minitrain.distributed.threads import Mailboxes
 from minitrain.distributed.tree import tree_sum
 from minitrain.errors import ConfigError
 
-
 RUNS = counter()
 
 
