@@ -22,6 +22,7 @@ from tests.losses.test_losses import (
     CALLS,
     CLASSES,
     HEAD,
+    MIXED,
     NUMBERS,
     OTHER_ROWS,
     ROWS,
@@ -64,6 +65,11 @@ FORMULAS: dict[str, Any] = {
         -WEIGHT * SHARES * np.log(PROBABILITIES) - (1 - SHARES) * np.log(1 - PROBABILITIES)
     ),
     "HingeLoss": lambda: np.maximum(0, 0.7 - (2 * BITS - 1) * SCORES),
+    "UnlikelihoodLoss": lambda: np.where(
+        MIXED >= 0,
+        np.where(MIXED == 0, 0, -of_class(LOGS)),
+        -0.5 * np.log1p(-np.exp(of_class(LOGS))),
+    ),
     "MeanSquaredError": lambda: WEIGHT * (SCORES - NUMBERS) ** 2,
     "MeanAbsoluteError": lambda: WEIGHT * abs(SCORES - NUMBERS),
     "HuberLoss": lambda: (
@@ -80,8 +86,8 @@ FORMULAS: dict[str, Any] = {
         plain_supervised_contrastive, ROWS, CALLS["SupervisedContrastiveLoss"][1][1], temperature=0.5
     ),
 }
-# The others have tests of their own: unlikelihood and the distance of distributions, and heads against plain logits.
-ELSEWHERE = {"LinearCrossEntropy", "UnlikelihoodLoss", "KLDivergenceLoss", "TripletLoss"}
+# The others have tests of their own: the distance of distributions, and heads against plain logits.
+ELSEWHERE = {"LinearCrossEntropy", "KLDivergenceLoss", "TripletLoss"}
 
 
 def test_each_loss_is_its_formula():
