@@ -35,17 +35,7 @@ class Counting(ThreadGroup):
 
 def on_counting(size: int, work: Any) -> list[Any]:
     """As `run_ranks`, with groups that count."""
-    mailboxes, results = Mailboxes(size, 20), dict[int, Any]()
-
-    def run(rank: int) -> None:
-        results[rank] = work(Counting(rank, mailboxes))
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [results[rank] for rank in range(size)]
+    return run_ranks(size, lambda ranks: work(Counting(ranks.rank, ranks.mailboxes)), patience=20)  # type: ignore[attr-defined]
 
 
 def terms_of(size: int, count: int, dtype: str = "float32") -> list[Any]:
@@ -193,6 +183,15 @@ def test_the_error_of_the_lowest_rank_that_failed_by_itself_is_told():
 
     with pytest.raises(ValueError, match="rank 1 is ill"):
         run_ranks(4, work, patience=20)
+
+    def heard(ranks: Group) -> str:
+        if ranks.rank == 1:
+            return ""
+        with pytest.raises(PeerLost) as caught:
+            ranks.barrier()
+        return str(caught.value)
+
+    assert run_ranks(2, heard, patience=1)[0] == "rank 0: rank 1 ended"  # it is not waited for
 
     def all_lost(ranks: Group) -> None:
         raise PeerLost(f"rank {ranks.rank}")

@@ -64,6 +64,21 @@ def test_other_numbers_of_ranks_add_in_another_order():
     assert valid_ranks(6) == [1, 3, 6]
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 31])
+def test_few_copies_are_made_and_used_again(count):
+    """As many as a path through the tree is long, also over several sums, one of which was given up."""
+    memory, copies = [np.zeros(3)], {}
+    tree = TreeSum(memory)
+    for sum_number in range(4):
+        for number in range(count):
+            memory[0][...] = 1
+            tree.add(last=sum_number != 1 and number == count - 1)
+            copies |= {id(kept[0]): kept for _, kept in tree._waiting}  # held here, so that no number comes again
+        assert sum_number == 1 or memory[0].tolist() == [count] * 3
+        tree.clear()
+    assert len(copies) <= count.bit_length()
+
+
 def test_a_term_that_was_left_over_is_forgotten():
     memory = [np.ones(2)]
     tree = TreeSum(memory)
