@@ -148,9 +148,9 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "checkpoint.together": ("checkpoint/test_shards.py",),
     },
     "loading": {
-        "data.loading.batches": ("data/test_datasets.py",),
-        "data.loading.order": ("data/test_order_of_data.py",),
-        "data.loading.parts": ("data/test_some_micro_batches.py",),
+        "data.loading.batches": ("data/test_batches.py",),
+        "data.loading.order": ("data/test_batches.py",),
+        "data.loading.parts": ("data/test_batches.py",),
         "data.tokens.masked": ("data/test_masked_tokens.py",),
         "data.tokens.unwanted": ("data/test_unwanted_texts.py",),
     },
