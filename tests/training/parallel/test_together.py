@@ -45,12 +45,13 @@ def losses_of(count: int) -> list[Loss]:
 
 
 def backwards(model: Linear, numbers: Any, terms: list[Any], losses: list[Loss], bad: Any = None) -> Any:
-    """The loss of each micro-batch, after its backward has written the gradients, which were fresh."""
+    """The loss of each micro-batch, after its backward has added to the gradients."""
     for number in numbers:
         if bad is not None and number in bad:
             raise bad[number]
         for parameter, values in ((model.weight, terms[number][:6]), (model.bias, terms[number][6:])):
-            parameter.grad[...] = values.reshape(parameter.data.shape)
+            fresh, gradient = parameter.fresh, parameter.grad  # what no backward has written is overwritten
+            gradient[...] = values.reshape(parameter.data.shape) + (-0.0 if fresh else gradient)
         yield losses[number]
 
 
