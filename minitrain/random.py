@@ -171,10 +171,8 @@ def random_bits(key: Key, shape: tuple[int, ...], xp: Any = np) -> Array:
     blocks = xp.arange(-(-size // 4), dtype=xp.uint64)[None, :]  # (1, blocks)
     sample = (xp.arange(samples, dtype=xp.uint64) + xp.uint64(key.sample))[:, None]  # (samples, 1)
     zero = xp.zeros((1, 1), dtype=xp.uint64)
-    words = philox((blocks + zero * sample, zero, sample & xp.uint64(WORD), sample >> xp.uint64(32)), key.k0, key.k1)
-    bits = xp.stack(
-        [xp.broadcast_to(word, (samples, blocks.shape[1])) for word in words], axis=-1
-    )  # (samples, blocks, 4)
+    words = philox((blocks, zero, sample & xp.uint64(WORD), sample >> xp.uint64(32)), key.k0, key.k1)
+    bits = xp.stack(words, axis=-1)  # (samples, blocks, 4): the rounds have mixed all words of the counter
     return bits.reshape(samples, bits.shape[1] * 4)[:, :size].reshape(shape).astype(xp.uint32)  # type: ignore[no-any-return]
 
 

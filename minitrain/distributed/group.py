@@ -136,7 +136,7 @@ class Group(ABC):
             outgoing, incoming = ({other: _bytes(parts[rank])} for rank in (other, self.rank))
             if self.exchange_adding(outgoing, incoming, array.dtype):
                 return own
-        longest = max((one.size for one in parts), default=0)
+        longest = max(one.size for one in parts)
         received = array_module(array).empty((self.size, min(longest, PIECE)), array.dtype)
         for start in range(0, longest if self.size > 1 else 0, PIECE):
             pieces = [one[start : start + PIECE] for one in parts]

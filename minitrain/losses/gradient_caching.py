@@ -69,7 +69,7 @@ def features_in_parts(
     """
     if not micro_batches:
         raise ShapeError("gradient_caching: there are no micro-batches; give at least one")
-    first = 0 if key is None else key.sample
+    first = 0
     parts: list[list[Array]] = []
     for batch in micro_batches:
         parts.append(_features(model, batch, _options(key, first)))
@@ -84,14 +84,14 @@ def backward_in_parts(
 
     Arguments are those of `gradient_caching`.
     """
-    first, start = 0 if key is None else key.sample, 0
+    start = 0
     for batch in micro_batches:
-        start += _backward(model, batch, _options(key, first + start), [gradient[start:] for gradient in gradients])
+        start += _backward(model, batch, _options(key, start), [gradient[start:] for gradient in gradients])
 
 
-def _options(key: Key | None, sample: int) -> dict[str, Key]:
-    """Of the forward of a micro-batch that begins with this sample."""
-    return {} if key is None else {"key": key.at_sample(sample)}
+def _options(key: Key | None, first: int) -> dict[str, Key]:
+    """Of the forward of a micro-batch that begins with this sample of the batch."""
+    return {} if key is None else {"key": key.at_sample(key.sample + first)}
 
 
 # These are separate functions so that a cache is freed on return, before the next micro-batch makes another.

@@ -98,7 +98,7 @@ class LossScale:
 
     def declared_state(self) -> dict[str, Kind]:
         """What a state may hold; see `minitrain.states`."""
-        return {"scale": Number(low=1), "clean": Whole()}
+        return {"scale": Number(), "clean": Whole()}
 
 
 def _is_scale(scale: float) -> bool:

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from minitrain.backend.precision import (
+    PRECISIONS,
+    before_rounding,
+    check_precision,
     current_precision,
     half_dtype,
     is_half,
     operand,
     operand_like,
+    rounded,
     use_precision,
     wide,
 )
@@ -66,3 +70,49 @@ def test_an_unknown_precision_is_named_with_the_nearest():
         pass
     with pytest.raises(ConfigError, match="choose from float32, tf32"), use_precision("int8"):
         pass
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+def test_float16_alone_says_nothing_of_overflow(name):
+    """Loss scaling looks for it; in other precisions a warning is wanted."""
+    with np.errstate(over="warn", invalid="raise", divide="warn", under="ignore"):
+        outside = np.geterr()
+        with use_precision(name):
+            silent = {"over": "ignore", "invalid": "ignore"} if name == "float16" else {}
+            assert np.geterr() == outside | silent
+        assert np.geterr() == outside
+
+
+def test_too_large_for_float16_is_infinity_without_a_word():
+    with np.errstate(over="raise"):
+        found = rounded(np.array([65504, 65520, -1e9, 1], np.float32), np.dtype(np.float16))
+    assert found.tolist() == [65504, np.inf, -np.inf, 1]
+
+
+def test_a_change_before_rounding_holds_inside_its_block():
+    x, half, seen = np.array([1.5, 2.5], np.float32), half_dtype("bfloat16"), []
+
+    def doubled(array, dtype):
+        seen.append((array, dtype))
+        return 2 * array
+
+    with before_rounding(doubled):
+        assert rounded(x, half).tolist() == [3, 5]
+        with pytest.raises(RuntimeError), before_rounding(lambda array, dtype: -array):
+            assert rounded(x, half).tolist() == [-1.5, -2.5]
+            raise RuntimeError
+        with use_precision("bfloat16"):
+            assert operand(x).tolist() == [3, 5]
+    assert rounded(x, half).tolist() == [1.5, 2.5]
+    assert all(array is x and dtype == half for array, dtype in seen)
+
+
+def test_what_has_16_bits_is_told_from_what_has_not():
+    for name in ("bfloat16", "float16"):
+        kept = np.array([1.5], half_dtype(name))
+        assert is_half(kept)
+        assert wide(kept).dtype == np.float32
+    for other in (np.zeros(2, np.float32), np.zeros(2), np.zeros(2, np.int16), np.zeros(2, bool), 1.5, None, "float16"):
+        assert not is_half(other)
+        assert wide(other) is other
+    assert [check_precision(name) for name in PRECISIONS] == list(PRECISIONS)

@@ -107,6 +107,22 @@ def test_a_budget_stops_and_the_next_run_goes_on(capsys, folder):
     assert "0 unnoticed" in out
 
 
+def test_better_tests_meet_only_what_was_unnoticed(capsys, folder, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr("minitrain.cli.measuring.mutants._tell", told.append)
+    arguments = ["planted_layer.py", "--processes", "1", "--functions", "scale_backward", "--tests", "test_it.py"]
+    (folder / "test_it.py").write_text(WEAK)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 1
+    missed = out.count("\n  + ")
+    told.clear()
+    (folder / "test_it.py").write_text(WEAK + STRONG)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0, out
+    assert sum("mutants tried" in line for line in told) == missed
+    assert not list((folder / "cache").rglob("*.jsonl"))
+
+
 def test_the_mistakes_can_be_listed(capsys, folder):
     code, out, _ = run(capsys, "planted_layer.py", "--list", "--functions", "Gate")
     assert code == 0

@@ -33,6 +33,14 @@ def test_a_difference_is_named_on_every_rank(facts, message):
     run_ranks(3, work)
 
 
+def test_what_rank_0_alone_has_is_a_difference():
+    def work(group: Group) -> None:
+        with pytest.raises(ConfigError, match="rank 1 has a=not set and rank 0 has a=1: do it"):
+            refuse_differences(group, {"a": 1} if group.is_main else {}, "do it")
+
+    run_ranks(3, work)
+
+
 def test_runs_with_other_settings_are_refused():
     def work(group: Group) -> None:
         config = RunConfig.from_dict({"seed": 1 + group.rank, "trainer": {"gradient_accumulation_steps": 2}})

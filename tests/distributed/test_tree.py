@@ -48,12 +48,35 @@ def test_valid_ranks_have_branches_of_the_tree(micro_batches, missing):
         assert tree_sum([one.copy() for one in sums]).tobytes() == expected, ranks
 
 
+@given(st.integers(1, 64))
+def test_shares_follow_each_other_and_are_equal(micro_batches):
+    for ranks in valid_ranks(micro_batches):
+        shares = [share_of(rank, ranks, micro_batches) for rank in range(ranks)]
+        assert [number for share in shares for number in share] == list(range(micro_batches))
+        assert len(set(map(len, shares))) == 1
+
+
 def test_other_numbers_of_ranks_add_in_another_order():
     """The refusal is not for show: two ranks with three micro-batches each would get other bytes."""
     terms = terms_of(6)
     halves = [streamed(terms[:3]), streamed(terms[3:])]
     assert tree_sum(halves).tobytes() != tree_sum([term.copy() for term in terms]).tobytes()
     assert valid_ranks(6) == [1, 3, 6]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 31])
+def test_few_copies_are_made_and_used_again(count):
+    """As many as a path through the tree is long, also over several sums, one of which was given up."""
+    memory, copies = [np.zeros(3)], {}
+    tree = TreeSum(memory)
+    for sum_number in range(4):
+        for number in range(count):
+            memory[0][...] = 1
+            tree.add(last=sum_number != 1 and number == count - 1)
+            copies |= {id(kept[0]): kept for _, kept in tree._waiting}  # held here, so that no number comes again
+        assert sum_number == 1 or memory[0].tolist() == [count] * 3
+        tree.clear()
+    assert len(copies) <= count.bit_length()
 
 
 def test_a_term_that_was_left_over_is_forgotten():
@@ -67,7 +90,7 @@ def test_a_term_that_was_left_over_is_forgotten():
 
 
 def test_a_number_of_ranks_that_does_not_fit_is_refused_with_those_that_do():
-    with pytest.raises(ConfigError, match=r"2 ranks cannot share .*=6 .*use 1, 3 or 6 ranks, or make"):
+    with pytest.raises(ConfigError, match=r"2 ranks cannot share .*=6 .*use 1, 3 or 6 ranks, or make \S+ 2, 4 or 8$"):
         check_ranks(6, 2)
     with pytest.raises(ConfigError, match="use 1 rank, or make"):
         check_ranks(1, 3)

@@ -34,7 +34,7 @@ BITS = rng.integers(0, 2, (B, T, V))
 SHARES = np.exp(NUMBERS) / np.exp(NUMBERS).sum(axis=-1, keepdims=True)
 WEIGHT = rng.random(V) + 0.5
 ROWS, OTHER_ROWS = SCORES.reshape(B * T, V), NUMBERS.reshape(B * T, V)
-MIXED = np.where(rng.random((B, T)) < 0.5, as_unwanted(CLASSES), CLASSES)
+MIXED = np.where(np.arange(B * T).reshape(B, T) % 2 == 0, as_unwanted(CLASSES), CLASSES)  # class 0 among the unwanted
 HEAD = rng.standard_normal((V, V)), CLASSES, NUMBERS[0, 0]
 
 # Each loss with settings away from the defaults, and what it is called with.
@@ -173,8 +173,12 @@ def test_unlikelihood_measures_wanted_targets_alone_and_refuses_wrong_settings()
     assert UnlikelihoodLoss().plain().forward(SCORES, MIXED)[0] == cross_entropy_forward(SCORES, wanted)[0]
     with pytest.raises(ConfigError, match="alpha=-1 must not be negative"):
         UnlikelihoodLoss(alpha=-1)
-    with pytest.raises(ConfigError, match="ignore_index=-2000 must be above -1000"):
-        UnlikelihoodLoss(ignore_index=-2000)
+    wanted_only = UnlikelihoodLoss(alpha=0).forward(SCORES, MIXED)[0]
+    assert wanted_only.total == pytest.approx(cross_entropy_forward(SCORES, wanted)[0].total)
+    assert wanted_only.count == B * T
+    for index in (-2000, -1000):  # an unwanted class has this number
+        with pytest.raises(ConfigError, match=f"ignore_index={index} must be above -1000"):
+            UnlikelihoodLoss(ignore_index=index)
 
 
 def test_label_smoothing_spreads_over_all_classes():

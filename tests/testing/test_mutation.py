@@ -6,6 +6,7 @@ import ast
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +26,8 @@ from minitrain.testing.mutants import (
 from minitrain.testing.mutants.mistakes import compile_function, mutants
 from minitrain.testing.mutants.session import Visit, exchanged, hunt, survey
 from tools.mutation import __main__ as command
-from tools.mutation.targets import OWN_TESTS, files_of_tests, targets
+from tools.mutation.own_tests import OWN_TESTS
+from tools.mutation.targets import ROOT, files_of_tests, parts, targets
 
 SOURCE = '''
 import functools
@@ -141,6 +143,13 @@ def test_the_mistakes_of_one_statement(source, kind, expected):
 )
 def test_what_makes_no_difference_is_not_made(source):
     assert not variants(source).keys() - {"sign"}
+
+
+@pytest.mark.parametrize("truth", ["a < b", "not a", "a is b and not b", "isinstance(a, b)", "any(x for x in a)"])
+def test_what_is_true_or_false_has_no_sign(truth):
+    assert f"return -({truth})" not in variants(f"def f(a, b): return {truth}").get("sign", ())
+    assert not [after for after in variants(f"def f(a, b): c = {truth}").get("sign", ()) if after.startswith("c = -")]
+    assert "return -(a or b)" in variants("def f(a, b): return a or b")["sign"]
 
 
 def test_only_the_function_changes_and_gives_its_code_back(module):
@@ -289,9 +298,10 @@ def test_all_backwards_optimizers_and_schedules_are_targets():
     assert {"keep_top_p", "penalize_repetition", "no_repeat_ngrams", "Chooser.__call__", "Engine.step"} <= names
     assert {"KeyValues.cut", "KernelSession.copy", "BeamGroup.advance", "accept_drawn", "Row.keep"} <= names
     assert {"_Past.length", "Engine.busy", "Sample.of", "KeyValues.__init__"} <= names
-    of_optim = {name for name, target in found.items() if target.function.__module__.startswith("minitrain.optim")}
+    assert {"tree_sum", "Together.agree", "LossScale.grow", "Reduced.reduce", "PrivateGradients.add"} <= names
+    of_optim = parts()["optimizers"]
     assert not any(name.endswith(("_init__", "_post_init__")) or "state_dict" in name for name in of_optim)
-    assert not any(name.endswith("_forward") for name in names)
+    assert not any(name.endswith("_forward") for name in parts()["operations"])
     assert all(
         target.compiled(target.tree).co_freevars == target.function.__code__.co_freevars for target in found.values()
     )
@@ -322,8 +332,13 @@ def test_generation_has_the_quickest_tests():
     found = {name: target for name, target in targets().items() if name.startswith(("past.", "engine."))}
     names = [path.rpartition("/")[2] for path in files_of_tests(found.values())]
     assert names == ["test_past.py", "test_batches.py", "test_engine.py"]
-    used = {target.function.__module__.rpartition(".")[2] for target in targets().values()}
-    assert set(OWN_TESTS) <= used
+
+
+def test_every_file_with_tests_of_its_own_has_functions_and_each_test_is_there():
+    used = {part: {target.function.__module__ for target in found.values()} for part, found in parts().items()}
+    for part, modules in OWN_TESTS.items():
+        assert {f"minitrain.{module}" for module in modules} == used[part]
+        assert all((ROOT / "tests" / test).is_file() for tests in modules.values() for test in tests)
 
 
 def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
@@ -349,10 +364,10 @@ def test_a_whole_run_in_processes(tmp_path, monkeypatch, capsys):
     )
     assert command.main(["residual", "--processes", "1"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("no test notices:\nminitrain/ops/")
+    assert out.startswith("operations:\nno test notices:\nminitrain/ops/")
     assert "\n  + return (dout, -dout)\n" in out
     assert "\n  + return (-dout, dout)\n    (the process ends with 9)\n" in out
-    assert "no longer made:\nresidual.gone_backward\n    return 1\n\n" in out
+    assert "documented, and there is no such function: residual.gone_backward\n" in out
     assert "2 mutants of 1 functions: 1 noticed, 0 equivalent, 1 unnoticed" in out
 
 
@@ -362,6 +377,23 @@ def test_a_run_on_some_test_files(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "load_equivalents", lambda path: [])
     assert command.main(["residual", "--processes", "1", "--tests", str(tmp_path / "test_one.py")]) == 1
     assert "2 mutants of 1 functions: 0 noticed, 0 equivalent, 2 unnoticed" in capsys.readouterr().out
+
+
+def test_parts_are_counted_and_tried_one_by_one(tmp_path, monkeypatch, capsys):
+    """Here two parts of one function each, with a test that calls neither."""
+    (tmp_path / "test_none.py").write_text("def test_it(): pass\n")
+    monkeypatch.setattr(command, "PROGRESS", tmp_path / "progress")
+    monkeypatch.setattr(command, "load_equivalents", lambda path: [])
+    names = ["residual_backward", "tree_sum"]
+    assert command.main([*names, "--count"]) == 0
+    assert capsys.readouterr().out.startswith("operations: 1 functions, 2 mutants\ndistributed: 1 functions, ")
+    assert command.main([*names, "--processes", "1", "--tests", str(tmp_path / "test_none.py")]) == 1
+    *_, head, _, operations, distributed, total = capsys.readouterr().out.splitlines()
+    assert head == "| part | functions | mutants | noticed | equivalent | unnoticed |"
+    assert operations == "| operations | 1 | 2 | 0 | 0 | 2 |"
+    made = int(distributed.split(" | ")[2])
+    assert distributed == f"| distributed | 1 | {made} | 0 | 0 | {made} |"
+    assert total == f"| all | 2 | {made + 2} | 0 | 0 | {made + 2} |"
 
 
 def test_an_unknown_name_is_told(capsys):
@@ -459,7 +491,7 @@ def test_a_stopped_run_goes_on_where_it_was(project):
     assert not file.exists()
 
 
-def test_another_test_file_starts_anew(project):
+def test_a_file_that_is_no_progress_is_written_anew(project):
     file = project / "progress.jsonl"
     file.write_text("of other files\n[]\n")
 
@@ -468,6 +500,54 @@ def test_another_test_file_starts_anew(project):
 
     with pytest.raises(Stopped, match=r"^1 tests surveyed$"):
         try_mutants(["planted:Derived.step"], ["test_planted.py"], progress_file=file, tell=stop_at_once)
+
+
+BETTER = """
+import planted
+
+def test_sign():
+    assert planted.Derived().step() > 0
+
+def test_value():
+    assert planted.Derived().step() == 2
+"""
+
+
+def kept_run(project: Path) -> tuple[MutationReport, int]:
+    """The report, and how many mutants were tried for it."""
+    heard: list[str] = []
+    options: dict[str, Any] = {"progress_file": project / "progress.jsonl", "keep": True, "tell": heard.append}
+    report = try_mutants(["planted:Derived.step"], ["test_planted.py"], **options)
+    return report, sum("mutants tried" in message for message in heard)
+
+
+def test_better_tests_meet_only_what_was_unnoticed(project):
+    report, tried = kept_run(project)
+    assert report.unnoticed
+    assert tried == len(report.outcomes)
+    again, tried = kept_run(project)
+    assert (str(again), tried) == (str(report), 0)
+    (project / "test_planted.py").write_text(BETTER)
+    better, tried = kept_run(project)
+    assert better.good
+    assert tried == len(report.unnoticed)
+
+
+def test_what_a_test_noticed_that_is_gone_is_tried_again(project):
+    report, _ = kept_run(project)
+    noticed = report.counts[1]
+    (project / "test_planted.py").write_text(MY_TEST.replace("step() > 0", "step()").replace("test_sign", "test_call"))
+    weaker, tried = kept_run(project)
+    assert tried == len(report.outcomes)
+    assert weaker.counts[1] < noticed
+
+
+def test_a_changed_function_is_tried_again(project):
+    report, _ = kept_run(project)
+    source = project / "planted.py"
+    source.write_text(source.read_text() + "# changed\n")
+    _, tried = kept_run(project)
+    assert tried == len(report.outcomes)
 
 
 @pytest.mark.parametrize(

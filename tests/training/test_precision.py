@@ -15,7 +15,7 @@ from minitrain.backend.cpu.products.bf16_units import Unit
 from minitrain.backend.pool import POOL
 from minitrain.backend.precision import current_precision, half_dtype, use_precision
 from minitrain.data import Batch, TokenLoader
-from minitrain.errors import CheckpointError, ConfigError, NonFiniteError
+from minitrain.errors import ConfigError, NonFiniteError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.optim import AdamW
 from minitrain.random import Key
@@ -153,39 +153,6 @@ def test_what_is_not_the_scales_fault_is_an_error():
         parameter.data *= 1e8
     with pytest.raises(NonFiniteError):
         trainer.train()
-
-
-def test_a_scale_grows_and_backs_off():
-    scale = LossScale(4.0, growth_interval=3)
-    for _ in range(3):
-        scale.grow()
-    assert (scale.scale, scale.clean) == (8.0, 0)
-    scale.grow()
-    assert scale.back_off()
-    assert (scale.scale, scale.clean) == (4.0, 0)
-    assert scale.back_off()
-    assert scale.back_off()
-    assert not scale.back_off()
-    assert scale.scale == 1.0
-    largest = LossScale(LossScale.LARGEST, growth_interval=1)
-    largest.grow()
-    assert largest.scale == LossScale.LARGEST
-
-
-@pytest.mark.parametrize("scale", [0.5, 3.0, 2.0**41, math.inf, math.nan])
-def test_a_scale_is_a_power_of_two(scale):
-    with pytest.raises(ConfigError, match="a power of two from 1 to"):
-        LossScale(scale)
-    with pytest.raises(CheckpointError):
-        LossScale().load_state_dict({"scale": scale, "clean": 0})
-
-
-@pytest.mark.parametrize(
-    "state", [{}, {"scale": "4", "clean": 0}, {"scale": 4.0, "clean": -1}, {"scale": 4.0, "clean": 0, "x": 1}]
-)
-def test_a_hostile_state_of_the_scale_is_refused(state):
-    with pytest.raises(CheckpointError):
-        LossScale().load_state_dict(state)
 
 
 def test_a_training_takes_less_memory():

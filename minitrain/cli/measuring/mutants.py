@@ -19,7 +19,8 @@ test to write, or a change that makes no difference.
 
 FILE may use any library, as long as its functions are written in Python. By default, the functions whose names say that
 they compute gradients get mistakes (backward, bwd, vjp, grad), and the test files that name the module are run: next to
-FILE, and in folders called tests above it. A run that was stopped, or whose time was up, goes on where it was.
+FILE, and in folders called tests above it. A run that was stopped, or whose time was up, goes on where it was. With
+better tests, the same command tries only what was unnoticed.
 
 examples:
   minitrain mutants my_layers.py
@@ -76,6 +77,7 @@ def run(argv: Sequence[str]) -> int:
     tests = arguments.tests or [str(test) for test in tests_of(module, arguments.file)]
     if missing := [test for test in tests if not Path(test).is_file()]:
         raise UsageError(f"there is no test file {missing[0]}")
+    progress = _progress_file(module.name, names, tests)
     say(f"{', '.join(names)}: tried on {', '.join(map(_shown, tests))}")
     try:
         report = try_mutants(
@@ -83,7 +85,8 @@ def run(argv: Sequence[str]) -> int:
             tests,
             processes=arguments.processes,
             equivalents=load_equivalents(arguments.equivalents) if arguments.equivalents else (),
-            progress_file=_progress_file(module.name, names, tests),
+            progress_file=progress,
+            keep=True,
             seconds=60 * arguments.minutes,
             tell=_tell,
         )
@@ -91,6 +94,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(str(error)) from error
     _tell("")
     say(str(report))
+    if report.good:
+        progress.unlink(missing_ok=True)
     if report.untried:
         warn("the time was up: the same command goes on from here")
     return 0 if report.good else RUN_FAILED

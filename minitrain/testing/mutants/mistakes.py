@@ -45,7 +45,8 @@ _TWO_SIDED = (ast.Add, ast.Sub, ast.Mult, ast.BitAnd, ast.BitOr)  # either side 
 _ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)  # a ∘ b is not b ∘ a
 # Changes that cannot make a difference are not made: these functions take their arguments in any order, ...
 _COMMUTATIVE = {"max", "maximum", "min", "minimum", "swapaxes"}
-_ZEROS = {"empty", "zeros", "zeros_like"}  # ... and zero has no sign
+_ZEROS = {"empty", "zeros", "zeros_like"}  # ... and zero has no sign,
+_TRUTHS = {"all", "any", "bool", "callable", "hasattr", "isinstance"}  # ... nor has what is true or false
 _TAKE_AXES = {"swapaxes", "transpose", "moveaxis", "expand_dims", "reshape", "sum", "mean", "max"}
 
 
@@ -250,11 +251,23 @@ def _is_result(node: ast.expr, parent: ast.AST, field: str) -> bool:
     """Whether a wrong sign could go unnoticed there: a computed value that is assigned or returned."""
     if isinstance(node, ast.Constant | ast.Tuple | ast.Starred) or field not in ("value", "elts"):
         return False
-    if isinstance(node, ast.Call) and _name(node) in _ZEROS:
+    if (isinstance(node, ast.Call) and _name(node) in _ZEROS) or _is_truth(node):
         return False
     if isinstance(parent, ast.Assign):
         return not isinstance(node, ast.Name | ast.Attribute) and ast.unparse(parent.targets[0]) != "xp"
     return isinstance(parent, ast.Return | ast.Tuple)
+
+
+def _is_truth(node: ast.expr) -> bool:
+    """Whether it is true or false, by its form: -True is as true as True."""
+    match node:
+        case ast.Compare() | ast.UnaryOp(ast.Not()):
+            return True
+        case ast.BoolOp(_, values):
+            return all(map(_is_truth, values))
+        case ast.Call(ast.Name(name)):
+            return name in _TRUTHS
+    return False
 
 
 def _name(call: ast.Call) -> str:

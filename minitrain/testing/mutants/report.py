@@ -84,6 +84,12 @@ class MutationReport:
         return sum(map(len, self.mutants.values())) - len(self.outcomes)
 
     @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many were tried, noticed, documented as equivalent, and unnoticed."""
+        alive, unnoticed = len(self._alive()), len(self.unnoticed)
+        return len(self.outcomes), len(self.outcomes) - alive, alive - unnoticed, unnoticed
+
+    @property
     def good(self) -> bool:
         """Whether every mutant is noticed or documented, none untried, and the documentation up to date."""
         return not self.unnoticed and not self.stale and not self.untried
@@ -94,19 +100,20 @@ class MutationReport:
             for o in self.outcomes
             if o.killer.startswith("(")
         ]
-        unnoticed, lines = self.unnoticed, []
+        lines: list[str] = []
         for title, block in (
             ("no test calls", self.uncalled),
-            ("no test notices", unnoticed),
+            ("no test notices", self.unnoticed),
             ("documented as equivalent, but noticed or no longer made", self.stale),
             ("noticed because the process hung or died", hung),
         ):
             if block:
                 lines += [f"{title}:", *block, ""]
-        alive, kinds = len(self._alive()), Counter(self.mutants[o.target][o.number].kind for o in self.outcomes)
+        tried, noticed, equivalent, left = self.counts
+        kinds = Counter(self.mutants[o.target][o.number].kind for o in self.outcomes)
         lines.append(
-            f"{len(self.outcomes)} mutants of {len(self.targets)} functions: {len(self.outcomes) - alive} noticed, "
-            f"{alive - len(unnoticed)} equivalent, {len(unnoticed)} unnoticed"
+            f"{tried} mutants of {len(self.targets)} functions: {noticed} noticed, {equivalent} equivalent, "
+            f"{left} unnoticed"
         )
         lines.append(", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds, key=_place)))
         if self.untried:

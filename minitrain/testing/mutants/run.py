@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import workers
 from .equivalents import Equivalent
+from .progress import Progress
 from .report import MutationReport
 from .session import Outcome, Visit
 from .target import Target, target_of
@@ -21,9 +20,11 @@ def try_mutants(
     functions: Iterable[Callable[..., Any] | str | Target],
     tests: Iterable[str | Path],
     *,
+    own_tests: Mapping[str, Sequence[str | Path]] | None = None,
     processes: int = 1,
     equivalents: Sequence[Equivalent] = (),
     progress_file: str | Path | None = None,
+    keep: bool = False,
     seconds: float = math.inf,
     tell: Callable[[str], None] = lambda message: None,
 ) -> MutationReport:
@@ -36,10 +37,14 @@ def try_mutants(
         functions: what gets mistakes, such as a backward or a layer's method; or names, such as
             ``"my_layers:Gate.backward"``. Another process must be able to import them from the working directory.
         tests: test files.
+        own_tests: for some functions, by the names that a `Target` gives them, those of the test files that are to
+            notice their mistakes; by default any that calls them.
         processes: how many run at once.
         equivalents: mutants that are known to make no difference.
-        progress_file: keeps the outcomes. A run that was stopped goes on from it, if the functions and the test files
-            are the same; it is removed when all are tried.
+        progress_file: keeps the outcomes. A run that was stopped goes on from it, for functions whose files are the
+            same. If a test file changed, mutants that no test noticed are tried again; one that a test noticed counts
+            as noticed while that test is there and passes.
+        keep: whether the progress file stays when all are tried, so that better tests meet only what was unnoticed.
         seconds: a budget of time. When it is spent, the report has what was tried so far.
         tell: hears how far it is.
 
@@ -71,23 +76,24 @@ def try_mutants(
     until = time.monotonic() + seconds
     todo = [(name, number) for name, found in mutants.items() for number in range(len(found))]
     references = [target.reference for target in by_name.values()]
-    progress = _Progress(progress_file, _fingerprint(by_name.values(), files))
+    progress = Progress(progress_file, by_name.values(), files)
 
     visits = progress.visits
     if not visits:
         visits = workers.survey(references, files, processes, lambda done: tell(f"{done} tests surveyed"))
-        progress.keep_visits(visits)
+        progress.surveyed(visits)
+    visits = [_of_own(visit, own_tests or {}) for visit in visits]
     done = {(outcome.target, outcome.number): outcome for outcome in progress.outcomes}
 
     def note(outcome: Outcome) -> None:
         done[outcome.target, outcome.number] = outcome
-        progress.keep(outcome)
+        progress.tried(outcome)
         alive = sum(not outcome.killer for outcome in done.values())
         tell(f"{len(done)} of {len(todo)} mutants tried, {alive} unnoticed")
 
     left = [mutant for mutant in todo if mutant not in done]
     workers.hunt(left, visits, references, files, processes, note, until)
-    if len(done) == len(todo):
+    if len(done) == len(todo) and not keep:
         progress.remove()
     outcomes = [done[mutant] for mutant in todo if mutant in done]
     called = {name for visit in visits for name in visit.called}
@@ -95,53 +101,8 @@ def try_mutants(
     return MutationReport(list(by_name.values()), mutants, outcomes, equivalents, uncalled)
 
 
-def _fingerprint(targets: Iterable[Target], files: Sequence[str]) -> str:
-    """Changes with the code of the functions and with the tests."""
-    digest = hashlib.sha256()
-    for path in sorted({target.function.__code__.co_filename for target in targets} | set(files)):
-        digest.update(Path(path).read_bytes())
-    digest.update(repr(sorted(target.reference for target in targets)).encode())
-    return digest.hexdigest()
-
-
-class _Progress:
-    """Survey and outcomes so far, in a file of JSON lines; ``None`` for nowhere."""
-
-    def __init__(self, path: str | Path | None, fingerprint: str) -> None:
-        self._path = None if path is None else Path(path)
-        self.visits: list[Visit] = []
-        self.outcomes: list[Outcome] = []
-        if self._path is None:
-            return
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        if lines and lines[0] == fingerprint:
-            for line in lines[1:]:
-                try:
-                    kind, *values = json.loads(line)
-                except ValueError:  # the last line of a run that was killed
-                    break
-                if kind == "visits":
-                    self.visits = [Visit(*visit) for visit in values]
-                else:
-                    self.outcomes.append(Outcome(*values))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(f"{fingerprint}\n", encoding="utf-8")
-        if self.visits:
-            self.keep_visits(self.visits)
-        for outcome in self.outcomes:
-            self.keep(outcome)
-
-    def keep_visits(self, visits: Sequence[Visit]) -> None:
-        self._write(["visits", *visits])
-
-    def keep(self, outcome: Outcome) -> None:
-        self._write(["outcome", *outcome])
-
-    def remove(self) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def _write(self, values: list[Any]) -> None:
-        if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+def _of_own(visit: Visit, own_tests: Mapping[str, Sequence[str | Path]]) -> Visit:
+    """The visit of a test, without the functions that have tests of their own elsewhere."""
+    file = Path(visit.test.partition("::")[0]).resolve()
+    elsewhere = {name for name, files in own_tests.items() if file not in map(Path.resolve, map(Path, files))}
+    return visit._replace(called=[name for name in visit.called if name not in elsewhere])

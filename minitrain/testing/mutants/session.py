@@ -138,6 +138,7 @@ class Plugin:
     def __init__(self, task: Mapping[str, Any], results: Path) -> None:
         self.task, self.results = task, results
         self.failed = False
+        self._parent = os.getppid()
 
     def pytest_collection(self) -> None:
         """Have Hypothesis report the first failure as it is: one is enough, small or not."""
@@ -185,6 +186,8 @@ class Plugin:
 
         Each run has context variables of its own: one that a mutant sets and leaves behind would fail all later runs.
         """
+        if os.getppid() != self._parent:
+            os._exit(1)  # whoever started this process was killed: nobody waits for the outcome
         os.utime(self.results)  # a sign of life
         self.failed = False
         contextvars.copy_context().run(item.ihook.pytest_runtest_protocol, item=item, nextitem=None)

@@ -33,7 +33,7 @@ def contributions(factories: Mapping[str, Callable[[], Measure]], outputs: Any, 
         if isinstance(measure, Mean):
             added.append([float(measure.total), float(measure.count)])
         elif isinstance(measure, RunningSum):
-            added.append(None if measure.sums is None else np.asarray(measure.sums, np.float64).tolist())
+            added.append(np.asarray(measure.sums, np.float64).tolist())  # a batch has been added: there is a sum
     return added
 
 
@@ -43,7 +43,7 @@ def take_in(measures: Mapping[str, Measure], added: Sequence[Any]) -> None:
         if isinstance(measure, Mean):
             measure.total += numbers[0]
             measure.count += numbers[1]
-        elif isinstance(measure, RunningSum) and numbers is not None:
+        elif isinstance(measure, RunningSum):
             sums = np.array(numbers, np.float64)
             measure.sums = sums if measure.sums is None else measure.sums + sums
 

@@ -185,7 +185,7 @@ class Together:
         self.group.all_gather(told.reshape(-1))
         for bit, name in enumerate(_REQUESTS[:-1]):
             setattr(control, name, bool(told[0, 0] >> bit & 1))
-        stops = told[0, 0] >> _REQUESTS.index("stop") & 1
+        stops = told[0, 0] >> _REQUESTS.index("stop")  # the last bit
         control.stop = self.group.from_main(control.stop) if stops else ""
         return int(told[:, 1].max())
 

@@ -87,6 +87,24 @@ def test_impossible_settings_are_refused(wrong):
         epsilon_of(*wrong)
 
 
+@pytest.mark.parametrize("spent", [epsilon_of, quick_epsilon_of])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("rate", x) for x in (0.0, -0.1, 1.1, math.nan)),
+        *(("noise_multiplier", x) for x in (-0.1, math.inf, math.nan)),
+        ("steps", -1),
+        *(("delta", x) for x in (0.0, 1.0, -0.1, math.nan)),
+    ],
+)
+def test_the_setting_that_is_impossible_is_named(spent, name, wrong):
+    right = {"rate": 0.1, "noise_multiplier": 1.0, "steps": 0, "delta": 1e-5}
+    assert spent(**right) == 0
+    assert spent(**(right | {"rate": 1.0, "noise_multiplier": 0.0})) == 0
+    with pytest.raises(ConfigError, match=f"^the privacy budget: {name} = {wrong} must be"):
+        spent(**(right | {name: wrong}))
+
+
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     for name in list(sys.modules):
         if name.split(".")[0] == "dp_accounting":

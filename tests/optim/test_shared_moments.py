@@ -1,0 +1,125 @@
+"""Moments that ranks share: pieces that together are the whole, and weights that reach all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minitrain.distributed import Group, run_ranks
+from minitrain.distributed.pieces import Piece
+from minitrain.errors import CheckpointError, ConfigError, MinitrainError
+from minitrain.models import MLP, MLPConfig
+from minitrain.nn import pack
+from minitrain.optim import AdamW
+from minitrain.optim.shared_moments import kinds_of, load_moments
+
+
+def optimizer(shared: Group | None, features: int = 3, packed: bool = True) -> AdamW:
+    model = MLP(MLPConfig((features, 2, 3)), seed=0)  # two matrices and two biases: two spans of several parameters
+    if packed:
+        pack(model)
+    made = AdamW(model, lr=0.1)
+    if shared is not None:
+        made.share(shared)
+    return made
+
+
+def step(made: AdamW, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    for _, parameter in made.model.named_parameters():
+        parameter.grad[...] = draw.standard_normal(parameter.data.shape)
+    made.step()
+
+
+@settings(max_examples=15, deadline=None)
+@given(ranks=st.integers(1, 5), features=st.integers(1, 5))
+def test_pieces_cover_each_moment_once_and_updates_reach_all(ranks, features):
+    alone = optimizer(None, features)
+    for seed in range(3):
+        step(alone, seed)
+    whole = alone.state_dict()["moments"]
+
+    def work(group: Group) -> Any:
+        made = optimizer(group, features)
+        for seed in range(3):
+            step(made, seed)
+        return made.state_dict()["moments"], {path: one.data for path, one in made.model.named_parameters()}
+
+    results = run_ranks(ranks, work, patience=20)
+    for pieces, weights in results:
+        assert pieces.keys() == whole.keys()
+        for path, one in alone.model.named_parameters():
+            assert weights[path].tobytes() == one.data.tobytes()
+    for name, array in whole.items():
+        pieces = [one[name] for one, _ in results]
+        assert all(piece.shape == array.shape for piece in pieces)
+        there = 0
+        for piece in pieces:  # in the order of the ranks
+            if piece.data.size:
+                assert piece.start == there
+            assert piece.nbytes == piece.data.nbytes
+            np.testing.assert_array_equal(piece.of(array), piece.data)
+            there += piece.data.size
+        assert there == array.size
+        np.testing.assert_array_equal(np.concatenate([piece.data for piece in pieces]), array.reshape(-1))
+
+
+def test_whole_arrays_are_loaded_into_the_pieces():
+    alone = optimizer(None)
+    step(alone, 0)
+    state = alone.state_dict()
+    state = {**state, "moments": {name: array.copy() for name, array in state["moments"].items()}}
+    step(alone, 1)
+
+    def work(group: Group) -> bytes:
+        made = optimizer(group)
+        step(made, 0)
+        for pieces in made.state_dict()["moments"].values():
+            pieces.data[...] = np.nan
+        made.load_state_dict(state)
+        step(made, 1)
+        return b"".join(one.data.tobytes() for one in made.model.parameters())
+
+    expected = b"".join(one.data.tobytes() for one in alone.model.parameters())
+    assert run_ranks(3, work, patience=20) == [expected] * 3
+
+
+def test_a_state_of_another_model_is_refused():
+    own = {"mean.w": Piece(np.zeros(2), (2, 3), 1), "plain": np.zeros(2)}
+    load_moments(own, {"mean.w": np.arange(6.0).reshape(2, 3), "plain": np.array([7.0, 8.0])}, "it")
+    assert own["mean.w"].data.tolist() == [1, 2]
+    assert own["plain"].tolist() == [7, 8]  # type: ignore[attr-defined]
+    with pytest.raises(CheckpointError, match=r"it: only one of the two has mean\.w"):
+        load_moments(own, {"plain": np.zeros(2)}, "it")
+    with pytest.raises(CheckpointError, match="it: plain has shape"):
+        load_moments(own, {"mean.w": np.zeros((2, 3)), "plain": np.zeros(3)}, "it")
+
+
+def test_a_saved_state_has_whole_arrays():
+    kind = kinds_of({"mean.w": Piece(np.zeros(2, np.float32), (2, 3), 1), "plain": np.zeros(2)})
+    assert kind.problem({"mean.w": np.ones((2, 3)), "plain": np.ones(2)}) is None
+    for wrong in (np.ones(2), np.ones((3, 2)), np.ones((2, 3), int)):
+        assert "mean.w" in str(kind.problem({"mean.w": wrong, "plain": np.ones(2)}))
+
+
+def test_what_cannot_be_shared_is_told():
+    def unpacked(group: Group) -> None:
+        optimizer(group, packed=False)
+
+    with pytest.raises(ConfigError, match=r"AdamW cannot share its moments.*call pack\(model\)"):
+        run_ranks(2, unpacked, patience=20)
+
+    def frozen(group: Group) -> None:
+        made = optimizer(group)
+        # The last one comes first in memory, as its gradient does.
+        biases = [path for path, _ in made.model.named_parameters() if path.endswith("bias")]
+        for path, parameter in made.model.named_parameters():
+            parameter.trainable = path not in biases
+        with pytest.raises(MinitrainError, match=f"^{biases[-1]} was frozen while ranks share the moments"):
+            step(made, 0)
+
+    run_ranks(2, frozen, patience=20)
