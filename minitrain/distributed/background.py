@@ -39,8 +39,17 @@ class Background:
         """The share of the time of all calls that passed while this rank computed something else."""
         return 1 - min(1.0, self.waited / self.busy) if self.busy else 0.0
 
-    def submit(self, work: Work) -> None:
-        """Have ``work`` called after all that was submitted before. After an error nothing more is called."""
+    def submit(self, work: Work, *, at_once: bool = False) -> None:
+        """Have ``work`` called after all that was submitted before. After an error nothing more is called.
+
+        Args:
+            work: the call.
+            at_once: call it in this thread, now: what is on a GPU is put on the stream of the thread that computes, and
+                the host does not wait for it there.
+        """
+        if at_once:
+            work()
+            return
         if self._batch is None:
             self._batch = _Batch(self.most)
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, to_numpy
+from ..backend.arrays import Array, array_module, is_cupy, to_numpy
 from ..distributed.background import Background
 from ..distributed.group import Group
 from ..distributed.pieces import Piece
@@ -64,7 +64,7 @@ class SharedMoments:
     def send(self, span: Span, number: int) -> None:
         """Give the others this rank's weights in bucket ``number``, and take theirs, while the next is updated."""
         bucket = span.data[_buckets(span)[number][0]]
-        self._background.submit(lambda: self.group.all_gather(bucket))
+        self._background.submit(lambda: self.group.all_gather(bucket), at_once=is_cupy(bucket))
 
     def wait(self) -> None:
         """Wait until all weights have come."""

@@ -190,10 +190,7 @@ class GradientSum:
         self._timetable.leave(self._sent)
         self._sent += 1
         work = partial(self._add_up, number, last=self._round == self.rounds - 1)
-        if is_cupy(self.buckets[number].grad):
-            work()
-        else:
-            self.background.submit(work)
+        self.background.submit(work, at_once=is_cupy(self.buckets[number].grad))
 
     def _add_up(self, number: int, *, last: bool) -> None:
         """Add a bucket over all ranks, in the background."""
