@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import MinitrainError
 from .environment import Seat, seat
-from .gpus import VISIBLE, local_rank, visible_to
+from .launch.gpus import VISIBLE, local_rank, visible_to
 from .group import Group, PeerLost
 from .mpi import MpiGroup
 from .tcp import TcpGroup

@@ -15,7 +15,7 @@ from types import FrameType
 
 from ...backend.cores import usable_cores
 from ...errors import ConfigError
-from ..gpus import VISIBLE, visible_to
+from .gpus import VISIBLE, visible_to
 from ..tcp import free_port
 
 GRACE = 2.5
