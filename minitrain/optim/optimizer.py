@@ -239,12 +239,18 @@ class Optimizer(SpanOwner):
         That is stage 1 of ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054), and with gradients that were added for
         their owner alone, stage 2. The weights get the same bytes. The state then has `Piece`s in place of arrays.
 
+        Moments that are shared already stay as they are: a second training may go on with the same optimizer.
+
         Args:
             group: the ranks, which all have this optimizer over equal weights.
 
         Raises:
-            ConfigError: if the model is not packed, or the optimizer needs whole matrices.
+            ConfigError: if the model is not packed, the optimizer needs whole matrices, or its moments are shared among
+                another number of ranks.
         """
+        if self._shared is not None:
+            self._shared.take_over(group, type(self).__name__)
+            return
         shared = SharedMoments(group, self._spans, type(self).__name__)
         self._moments: list[dict[str, Array]] = [
             {name: shared.of_own(span, array) for name, array in moments.items()}

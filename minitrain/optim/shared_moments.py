@@ -38,6 +38,19 @@ class SharedMoments:
                 "the optimizer is made; Muon and Adafactor need whole matrices, take AdamW instead"
             )
 
+    def take_over(self, group: Group, owner: str) -> None:
+        """Go on with another group of as many ranks, in which this rank has the same number.
+
+        Raises:
+            ConfigError: if it is none such: this rank has no other part of the moments.
+        """
+        if (group.rank, group.size) != (self.group.rank, self.group.size):
+            raise ConfigError(
+                f"{owner} has shared its moments as rank {self.group.rank} of {self.group.size}, and cannot go on as "
+                f"rank {group.rank} of {group.size}: save a checkpoint, and make the optimizer anew"
+            )
+        self.group = group
+
     def own(self, span: Span) -> list[slice]:
         """The parts of a span's buffer that belong to this rank: its part of every bucket.
 

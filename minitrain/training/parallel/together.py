@@ -28,6 +28,7 @@ from ...ops.contract.loss import Loss
 from ...optim.clip import Clip, clip_to
 from ...records.facts import flat
 from ...versions import versions
+from ..callbacks.base import Callback, sees_gradients_of_parts
 from ..config import TrainingConfig
 from ..feed import batch_to
 from ..privacy.gradients import PrivateGradients
@@ -224,12 +225,18 @@ class Together:
         return (BadSampleError if bad_sample else NonFiniteError)(message)
 
 
-def together_as(config: TrainingConfig, group: Group) -> Together:
-    """The ranks of a training with these settings."""
+def together_as(config: TrainingConfig, group: Group, callbacks: Iterable[Callback] = ()) -> Together:
+    """The ranks of a training with these settings.
+
+    Args:
+        config: the settings.
+        group: the ranks.
+        callbacks: of all ranks. Gradients do not travel before a callback that may read those of a micro-batch has.
+    """
     return Together(
         group,
         config.gradient_accumulation_steps,
-        overlap=config.overlap,
+        overlap=config.overlap and not any(map(sees_gradients_of_parts, callbacks)),
         scatter=config.zero == 2,
         half=config.reduce_dtype == "bfloat16",
     )
