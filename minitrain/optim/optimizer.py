@@ -15,7 +15,7 @@ from ..nn.core.module import Module
 from ..states import Kind, Number, Whole, checked
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
-from .shared_moments import SharedMoments, kinds_of, load_moments
+from .shared_moments import SharedMoments, kinds_of, load_moments, refuse_frozen
 
 NUMBERS = 4
 """Numbers of an update that a graph reads from the GPU, for each span."""
@@ -183,11 +183,12 @@ class Optimizer(SpanOwner):
                 f"{type(self).__name__}.step: no trainable parameter has a gradient; run the backward pass before each "
                 "step, and zero_grad before the backward pass, not after it"
             )
-        late = self._late
+        late, shared = self._late, self._shared
+        if shared is not None:
+            refuse_frozen(self._spans)  # before some are updated and sent
         if late is None:
             self.steps += 1
             self.begin_update()
-        shared = self._shared
         for number, (span, moments) in enumerate(self._pairs()):
             options: dict[str, Any] = {
                 "lr": self.lr * span.group.lr_scale,
@@ -198,9 +199,9 @@ class Optimizer(SpanOwner):
                 options["late"] = late[number * NUMBERS : (number + 1) * NUMBERS]
             if shared is not None:
                 grad = span.grad()
-                for number, (part, own) in enumerate(shared.parts(span, moments)):
+                for bucket, (part, own) in enumerate(shared.parts(span, moments)):
                     self.update(span.data[part], grad[part], own, **options)
-                    shared.send(span, number)
+                    shared.send(span, bucket)
                 continue
             if not span.frozen():
                 self.update(span.data, span.grad(), moments, **options)

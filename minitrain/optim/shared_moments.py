@@ -57,8 +57,7 @@ class SharedMoments:
         Raises:
             MinitrainError: if a parameter was frozen meanwhile.
         """
-        if frozen := span.frozen():
-            raise MinitrainError(f"{frozen[0]} was frozen while ranks share the moments: freeze before the training")
+        refuse_frozen([span])
         return [_part(bucket, self.group) for bucket, _ in _buckets(span)]
 
     def of_own(self, span: Span, array: Array) -> Array:
@@ -96,6 +95,13 @@ class SharedMoments:
                     data = array[before + start - own.start : before + stop - own.start]
                     yield f"{name}.{path}", Piece(data, tuple(parameter.data.shape), start - where.start)
             before += own.stop - own.start
+
+
+def refuse_frozen(spans: Sequence[Span]) -> None:
+    """Raise a ``MinitrainError`` if a parameter was frozen after the moments were shared."""
+    for span in spans:
+        if frozen := span.frozen():
+            raise MinitrainError(f"{frozen[0]} was frozen while ranks share the moments: freeze before the training")
 
 
 def _buckets(span: Span) -> list[tuple[slice, list[str]]]:

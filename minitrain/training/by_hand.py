@@ -67,7 +67,7 @@ class ByHand:
         batch = inputs if targets is None else (inputs, targets)
         parts = split_batch(batch, self.setup.accumulation)
         if self.loop.together is not None:
-            parts = [parts[number] for number in self.loop.together.mine if number < len(parts)]
+            parts = [parts[number] for number in self.loop.together.mine]
         update = self.loop.update([(first, batch_to(part, self.setup.device)) for first, part in parts])
         self.state.step += 1
         self.state.tokens += update.tokens
