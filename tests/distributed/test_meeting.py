@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 import threading
 
 import pytest
 
 from minitrain.distributed import PeerLost
 from minitrain.distributed.tcp import TcpGroup, free_port
+from minitrain.distributed.tcp.group import _line
 
 
 def errors_of(*comers: tuple[int, int, float]) -> list[str]:
@@ -41,3 +45,16 @@ def test_a_number_that_is_taken_or_too_large_is_an_error_at_once(rank, size):
     errors = errors_of((0, 3, 60.0), (1, 3, 60.0), (rank, size, 60.0))
     assert f"a process came as rank {rank} of 3" in errors[0]
     assert "give each process a MINITRAIN_RANK of its own" in errors[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such memory")
+def test_memory_that_was_offered_to_a_rank_that_ended_is_given_back():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        other = socket.create_connection(listener.getsockname())
+        peer, _ = listener.accept()
+    with peer:
+        before = len(os.listdir("/proc/self/fd"))
+        other.close()
+        with pytest.raises(PeerLost):
+            _line(peer, 1 << 14, first=True)
+        assert len(os.listdir("/proc/self/fd")) == before - 1  # without the other end

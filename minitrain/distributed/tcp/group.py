@@ -179,8 +179,13 @@ def _line(peer: socket.socket, memory_size: int, *, first: bool) -> Stream:
         send_json(peer, memory is not None)
         return Stream(peer) if memory is None else Shared(peer, memory, first=False)
     made = offer(memory_size)
-    send_json(peer, None if made is None else made[1])
-    taken = receive_json(peer)
-    if made is not None:
-        os.close(made[1]["file"])
+    taken = False
+    try:
+        send_json(peer, None if made is None else made[1])
+        taken = receive_json(peer)
+    finally:
+        if made is not None:
+            os.close(made[1]["file"])
+            if not taken:
+                made[0].close()
     return Shared(peer, made[0], first=True) if made is not None and taken else Stream(peer)
