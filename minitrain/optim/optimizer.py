@@ -273,6 +273,19 @@ class Optimizer(SpanOwner):
         """The valid contents of a state; see `minitrain.states`."""
         return {"step": Whole(), "lr": Number(low=0), "moments": kinds_of(self._arrays())}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """See `SpanOwner`.
+
+        Raises:
+            MinitrainError: if the moments are shared: this rank has a part of them, and a copy would need the ranks.
+        """
+        if self._shared is not None:
+            raise MinitrainError(
+                f"{type(self).__name__} shares its moments with other ranks, so it cannot be copied or pickled: save a "
+                "checkpoint, and load it into a new one"
+            )
+        return super().__getstate__()
+
     def _make_arrays(self) -> None:
         parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]
         self._bounded = [(p, p.upper) for p in parameters if p.upper is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,16 @@ def test_moments_are_shared_once_whoever_goes_on_with_the_optimizer():
             made.share(Alone())
 
     run_ranks(2, work, patience=20)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_shared_moments_cannot_be_copied(ranks):
+    def work(group: Group) -> None:
+        made = optimizer(group)
+        with pytest.raises(MinitrainError, match=r"shares its moments .* cannot be copied or pickled"):
+            copy.deepcopy((made.model, made))
+
+    run_ranks(ranks, work, patience=20)
 
 
 def test_a_parameter_frozen_later_is_refused_before_anything_changes():

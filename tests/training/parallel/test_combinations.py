@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minitrain.distributed import Group
@@ -86,3 +87,37 @@ def test_other_rules_share_too(rule):
     assert on_ranks(2, partial(work, zero=2)) == on_ranks(1, work)
     unpacked = partial(work, packed=False)
     assert on_ranks(2, unpacked) == on_ranks(1, unpacked)
+
+
+class Few:
+    """Batches of 1 to 4 samples, each a micro-batch: in some steps there are fewer than ranks."""
+
+    steps_per_epoch = 4
+
+    def micro_batches(self, step: int, accumulation: int) -> list[tuple[int, Any]]:
+        count = step % 4 + 1
+        tokens = np.random.default_rng(step).integers(0, 11, (count, 8))
+        return [(row, (tokens[row : row + 1], np.roll(tokens[row : row + 1], 1, axis=1))) for row in range(count)]
+
+
+def test_ranks_without_a_micro_batch():
+    def work(group: Group, **options: Any) -> Any:
+        model = GPT(GPTConfig(**SHAPE), seed=1)
+        return result(group, model, EMA(0.9), train_data=Few(), max_steps=5, **options)
+
+    for dtype in ("float32", "bfloat16"):
+        every = partial(work, reduce_dtype=dtype)
+        alone = on_ranks(1, every)
+        for zero in (0, 2):
+            assert on_ranks(2, partial(every, zero=zero)) == on_ranks(4, partial(every, zero=zero)) == alone
+
+
+def test_a_training_that_goes_on_after_its_end():
+    def work(group: Group, **options: Any) -> Any:
+        trainer = small_trainer(group, max_steps=2, **options)
+        trainer.train()
+        trainer.total_steps = 4
+        trainer.train()
+        return b"".join(array.tobytes() for array in trainer.model.state_dict().values()).hex()
+
+    assert on_ranks(2, partial(work, zero=2)) == on_ranks(1, work)
