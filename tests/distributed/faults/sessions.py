@@ -30,6 +30,7 @@ WELL += [f"trainer.max_steps={STEPS}", "trainer.save_every=3", "callbacks=[slow]
 PLUGIN = """
 import os, signal, time
 from minitrain.distributed.tcp import TcpGroup
+from minitrain.distributed.tcp.lines import Shared
 from minitrain.training import Callback, register_callback
 
 @register_callback("slow")
@@ -55,15 +56,19 @@ def end():
     os.kill(os.getpid(), int(number))
 
 if os.environ.get("MINITRAIN_RANK") == rank and place == "collective":
-    exchange = TcpGroup.exchange
+    exchange = TcpGroup._exchange
 
-    def half(self, outgoing, incoming):
+    def first_half(line, data):
+        size = len(data) // 2
+        return data[: size - size % line._size if isinstance(line, Shared) else size]  # a ring is for a whole slot
+
+    def half(self, outgoing, incoming, add=None):
         if strike():  # in the middle of each message
-            exchange(self, {to: data[: len(data) // 2] for to, data in outgoing.items()}, {})
+            exchange(self, {to: first_half(self._lines[to], data) for to, data in outgoing.items()}, {})
             end()
-        exchange(self, outgoing, incoming)
+        exchange(self, outgoing, incoming, add)
 
-    TcpGroup.exchange = half
+    TcpGroup._exchange = half
 if os.environ.get("MINITRAIN_RANK") == rank and place == "save":
 
     def watched(function):
