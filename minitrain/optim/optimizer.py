@@ -245,7 +245,7 @@ class Optimizer(SpanOwner):
         Raises:
             ConfigError: if the model is not packed, or the optimizer needs whole matrices.
         """
-        shared = SharedMoments(group, self._spans, type(self).__name__)
+        shared = SharedMoments(group, self._spans, type(self).__name__, packed=bool(self._flat))
         self._moments: list[dict[str, Array]] = [
             {name: shared.of_own(span, array) for name, array in moments.items()}
             for span, moments in zip(self._spans, self._moments, strict=True)
