@@ -185,3 +185,10 @@ def test_the_reference_documents_training_config() -> None:
     own = TrainingConfig()
     assert {name: getattr(own, name) for name in wanted} == wanted | {"checkpoint_dir": None}
     assert isinstance(Documented(), TrainingConfig)
+
+
+def test_true_for_one_of_a_few_words_names_the_words() -> None:
+    with pytest.raises(ConfigError, match=r"trainer.graphs must be one of auto, on, off, got True \(bool\); in YAML"):
+        RunConfig.from_dict({"trainer": {"graphs": True}})
+    with pytest.raises(ConfigError, match=r"distributed must be one of processes, ray, got False \(bool\)$"):
+        RunConfig.from_dict({"distributed": False})
