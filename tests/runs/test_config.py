@@ -192,3 +192,10 @@ def test_true_for_one_of_a_few_words_names_the_words() -> None:
         RunConfig.from_dict({"trainer": {"graphs": True}})
     with pytest.raises(ConfigError, match=r"distributed must be one of processes, ray, got False \(bool\)$"):
         RunConfig.from_dict({"distributed": False})
+
+
+def test_failures_are_counted_with_ray_alone() -> None:
+    assert RunConfig.from_dict({"distributed": "ray", "max_failures": 2}).max_failures == 2
+    for engine in (None, "processes"):
+        with pytest.raises(ConfigError, match=r"max_failures must be 0 without distributed=ray.*got 2"):
+            RunConfig.from_dict({"distributed": engine, "max_failures": 2})
