@@ -22,6 +22,7 @@ from . import random as random
 from . import records as records
 from . import reports as reports
 from . import runs as runs
+from . import scaling as scaling
 from . import settings as settings
 from . import states as states
 from . import tasks as tasks

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import MinitrainError
 from .environment import Seat, seat, seconds
-from .gpus import VISIBLE, local_rank, visible_to
 from .group import Group, PeerLost
+from .launch.gpus import VISIBLE, local_rank, visible_to
 from .mpi import MpiGroup
 from .tcp import TcpGroup
 from .watch import PATIENCE, Watch

@@ -15,7 +15,7 @@ from ..nn.core.module import Module
 from ..states import Kind, Number, Whole, checked
 from .checks import NOT_NEGATIVE, NOT_POSITIVE, POSITIVE, RATE, SHARE, Range
 from .groups import Span, SpanOwner
-from .shared_moments import SharedMoments, kinds_of, load_moments
+from .shared_moments import SharedMoments, kinds_of, load_moments, refuse_frozen
 
 NUMBERS = 4
 """Numbers of an update that a graph reads from the GPU, for each span."""
@@ -183,11 +183,12 @@ class Optimizer(SpanOwner):
                 f"{type(self).__name__}.step: no trainable parameter has a gradient; run the backward pass before each "
                 "step, and zero_grad before the backward pass, not after it"
             )
-        late = self._late
+        late, shared = self._late, self._shared
+        if shared is not None:
+            refuse_frozen(self._spans)  # before some are updated and sent
         if late is None:
             self.steps += 1
             self.begin_update()
-        shared = self._shared
         for number, (span, moments) in enumerate(self._pairs()):
             options: dict[str, Any] = {
                 "lr": self.lr * span.group.lr_scale,
@@ -198,9 +199,9 @@ class Optimizer(SpanOwner):
                 options["late"] = late[number * NUMBERS : (number + 1) * NUMBERS]
             if shared is not None:
                 grad = span.grad()
-                for number, (part, own) in enumerate(shared.parts(span, moments)):
+                for bucket, (part, own) in enumerate(shared.parts(span, moments)):
                     self.update(span.data[part], grad[part], own, **options)
-                    shared.send(span, number)
+                    shared.send(span, bucket)
                 continue
             if not span.frozen():
                 self.update(span.data, span.grad(), moments, **options)
@@ -239,12 +240,18 @@ class Optimizer(SpanOwner):
         That is stage 1 of ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054), and with gradients that were added for
         their owner alone, stage 2. The weights get the same bytes. The state then has `Piece`s in place of arrays.
 
+        Moments that are shared already stay as they are: a second training may go on with the same optimizer.
+
         Args:
             group: the ranks, which all have this optimizer over equal weights.
 
         Raises:
-            ConfigError: if the model is not packed, or the optimizer needs whole matrices.
+            ConfigError: if the model is not packed, the optimizer needs whole matrices, or its moments are shared among
+                another number of ranks.
         """
+        if self._shared is not None:
+            self._shared.take_over(group, type(self).__name__)
+            return
         shared = SharedMoments(group, self._spans, type(self).__name__, packed=bool(self._flat))
         self._moments: list[dict[str, Array]] = [
             {name: shared.of_own(span, array) for name, array in moments.items()}
@@ -265,6 +272,19 @@ class Optimizer(SpanOwner):
     def declared_state(self) -> dict[str, Kind]:
         """The valid contents of a state; see `minitrain.states`."""
         return {"step": Whole(), "lr": Number(low=0), "moments": kinds_of(self._arrays())}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """See `SpanOwner`.
+
+        Raises:
+            MinitrainError: if the moments are shared: this rank has a part of them, and a copy would need the ranks.
+        """
+        if self._shared is not None:
+            raise MinitrainError(
+                f"{type(self).__name__} shares its moments with other ranks, so it cannot be copied or pickled: save a "
+                "checkpoint, and load it into a new one"
+            )
+        return super().__getstate__()
 
     def _make_arrays(self) -> None:
         parameters = [parameter for span in self._spans for parameter, _ in span.parts.values()]

@@ -44,14 +44,26 @@ class SharedMoments:
                 "another optimizer, such as AdamW"
             )
 
+    def take_over(self, group: Group, owner: str) -> None:
+        """Go on with another group of as many ranks, in which this rank has the same number.
+
+        Raises:
+            ConfigError: if it is none such: this rank has no other part of the moments.
+        """
+        if (group.rank, group.size) != (self.group.rank, self.group.size):
+            raise ConfigError(
+                f"{owner} has shared its moments as rank {self.group.rank} of {self.group.size}, and cannot go on as "
+                f"rank {group.rank} of {group.size}: save a checkpoint, and make the optimizer anew"
+            )
+        self.group = group
+
     def own(self, span: Span) -> list[slice]:
         """The parts of a span's buffer that belong to this rank: its part of every bucket.
 
         Raises:
             MinitrainError: if a parameter was frozen meanwhile.
         """
-        if frozen := span.frozen():
-            raise MinitrainError(f"{frozen[0]} was frozen while ranks share the moments: freeze before the training")
+        refuse_frozen([span])
         return [_part(bucket, self.group) for bucket, _ in _buckets(span)]
 
     def of_own(self, span: Span, array: Array) -> Array:
@@ -89,6 +101,13 @@ class SharedMoments:
                     data = array[before + start - own.start : before + stop - own.start]
                     yield f"{name}.{path}", Piece(data, tuple(parameter.data.shape), start - where.start)
             before += own.stop - own.start
+
+
+def refuse_frozen(spans: Sequence[Span]) -> None:
+    """Raise a ``MinitrainError`` if a parameter was frozen after the moments were shared."""
+    for span in spans:
+        if frozen := span.frozen():
+            raise MinitrainError(f"{frozen[0]} was frozen while ranks share the moments: freeze before the training")
 
 
 def _buckets(span: Span) -> list[tuple[slice, list[str]]]:

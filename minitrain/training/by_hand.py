@@ -50,6 +50,8 @@ class ByHand:
     def train_step(self, inputs: Any, targets: Any = None) -> float:
         """One update on a batch: ``train_step(x, y)`` or ``train_step(batch)``.
 
+        Of several ranks each gives the whole batch, the same one, and computes its own micro-batches of it.
+
         Returns:
             The mean loss of the batch before the update.
 
@@ -64,6 +66,8 @@ class ByHand:
             )
         batch = inputs if targets is None else (inputs, targets)
         parts = split_batch(batch, self.setup.accumulation)
+        if self.loop.together is not None:
+            parts = [parts[number] for number in self.loop.together.mine]
         update = self.loop.update([(first, batch_to(part, self.setup.device)) for first, part in parts])
         self.state.step += 1
         self.state.tokens += update.tokens

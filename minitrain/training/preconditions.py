@@ -225,6 +225,11 @@ def check_ranks_fit(
     if setup.device != "cpu" and group.size > 1:
         _check_gpus_can(setup, config, privacy)
     if config.reduce_dtype != "float32":
+        if privacy is not None:
+            raise ConfigError(
+                f"reduce_dtype={config.reduce_dtype} does not go with private training, whose gradients travel as they "
+                "are: leave reduce_dtype out"
+            )
         for path, parameter in setup.model.named_parameters():
             if parameter.data.dtype.name != "float32":
                 raise ConfigError(
@@ -249,7 +254,7 @@ def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -
     if setup.arithmetic.scaler is not None:
         raise ConfigError("zero=2 does not go with precision=float16, which scales whole gradients: use bfloat16")
     for callback in callbacks:
-        if callback.reads_gradients and sees_gradients(callback):
+        if sees_gradients(callback):
             raise ConfigError(
                 f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all. "
                 "Set zero=1, or reads_gradients = False in a callback of your own that does not"

@@ -181,7 +181,7 @@ class Trainer(ByHand):
         )
         every = [*missing(first, callbacks), *callbacks, *missing(last, callbacks)]
         check_ranks_fit(self.setup, config, privacy, group, every)
-        self._together = together = None if group is None else together_as(config, group)
+        self._together = together = None if group is None else together_as(config, group, every)
         self.callbacks = CallbackList(one for one in every if self._writes or one.on_every_rank)
         self.checkpoints = open_checkpoints(folder, config, warn)
         self.capture = Capture(self.setup, self.run, self.state, self.callbacks)

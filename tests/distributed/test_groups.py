@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, lines, part, run_ranks, tcp
+from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, part, run_ranks
 from minitrain.distributed.group import PIECE
-from minitrain.distributed.tcp import TcpGroup, free_port
+from minitrain.distributed.tcp import TcpGroup, free_port, lines
+from minitrain.distributed.tcp import group as tcp
 from minitrain.distributed.tree import tree_sum
 from minitrain.errors import ConfigError
 
@@ -223,7 +224,7 @@ def test_what_listens_but_is_no_rank_is_not_waited_for(monkeypatch):
     """It may say nothing, or something else; a rank that says nothing does not keep rank 0 from the others."""
     import socket
 
-    monkeypatch.setattr("minitrain.distributed.tcp.GREETING", 0.4)
+    monkeypatch.setattr("minitrain.distributed.tcp.meeting.GREETING", 0.4)
     for said in (b"", b"SSH-2.0-OpenSSH_9.9\r\n"):
         with socket.create_server(("127.0.0.1", 0)) as other:
 

@@ -103,7 +103,7 @@ def test_only_calls_that_send_memory_as_it_is():
 def test_the_promises_of_a_group(folder: Path, ranks: int):
     result = script(folder, CONTRACT, ranks)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["kept"] * ranks
+    assert result.stdout.count("kept") == ranks  # lines of several ranks may come as one
 
 
 @pytest.mark.slow

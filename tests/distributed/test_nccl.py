@@ -15,7 +15,7 @@ from minitrain.backend import to_device, to_numpy, use_kernels
 from minitrain.backend.cuda.device import use_gpu
 from minitrain.backend.cuda.nccl import load_nccl
 from minitrain.distributed import Alone, NcclGroup, run_ranks
-from minitrain.distributed.gpus import local_rank, visible_to
+from minitrain.distributed.launch.gpus import local_rank, visible_to
 from minitrain.distributed.nccl import on_device
 from minitrain.errors import ConfigError, DeviceError
 from minitrain.testing.cuda import nccl as stand_in

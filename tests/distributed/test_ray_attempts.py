@@ -22,6 +22,7 @@ from minitrain.errors import WorkerError
     [
         (("a=1", "--plugin", "p.py"), 0, True, ["a=1", "--plugin", "p.py"]),  # another run is refused, not continued
         (("a=1", "--plugin", "p.py"), 1, True, ["--resume", "RUN", "--plugin", "p.py"]),
+        (("--plugin=p.py", "a=1"), 1, True, ["--resume", "RUN", "--plugin=p.py"]),
         (("a=1",), 1, False, ["a=1"]),
         (("--resume", "old", "trainer.max_steps=9"), 1, True, ["--resume", "old", "trainer.max_steps=9"]),
     ],

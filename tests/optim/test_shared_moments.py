@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.distributed import Group, run_ranks
+from minitrain.distributed import Alone, Group, run_ranks
 from minitrain.distributed.pieces import Piece
 from minitrain.errors import CheckpointError, ConfigError, MinitrainError
 from minitrain.models import MLP, MLPConfig
@@ -123,3 +124,48 @@ def test_what_cannot_be_shared_is_told():
             step(made, 0)
 
     run_ranks(2, frozen, patience=20)
+
+
+def test_moments_are_shared_once_whoever_goes_on_with_the_optimizer():
+    """A second training with the same optimizer shares nothing anew: pieces of pieces would be too short."""
+
+    def work(group: Group) -> None:
+        made = optimizer(group)
+        step(made, 0)
+        before = made.state_dict()["moments"]
+        made.share(group)
+        after = made.state_dict()["moments"]
+        for name, piece in before.items():
+            assert after[name].data.size == piece.data.size
+            np.testing.assert_array_equal(after[name].data, piece.data)
+        with pytest.raises(ConfigError, match=r"as rank [01] of 2, and cannot go on as rank 0 of 1: save a checkpoint"):
+            made.share(Alone())
+
+    run_ranks(2, work, patience=20)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_shared_moments_cannot_be_copied(ranks):
+    def work(group: Group) -> None:
+        made = optimizer(group)
+        with pytest.raises(MinitrainError, match=r"shares its moments .* cannot be copied or pickled"):
+            copy.deepcopy((made.model, made))
+
+    run_ranks(ranks, work, patience=20)
+
+
+def test_a_parameter_frozen_later_is_refused_before_anything_changes():
+    def work(group: Group) -> None:
+        made = optimizer(group)
+        step(made, 0)
+        before = [parameter.data.copy() for parameter in made.model.parameters()]
+        for parameter in made.model.parameters():
+            parameter.grad[...] = 1
+        next(iter(made._spans[-1].parts.values()))[0].trainable = False
+        with pytest.raises(MinitrainError, match="was frozen while ranks share the moments"):
+            made.step()
+        for old, parameter in zip(before, made.model.parameters(), strict=True):
+            np.testing.assert_array_equal(old, parameter.data)
+        assert made.steps == 1
+
+    run_ranks(2, work, patience=20)

@@ -160,7 +160,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "training.callbacks.control.early_stopping": ("training/callbacks/test_stopping_and_guards.py",),
         "training.callbacks.control.guards": ("training/callbacks/test_stopping_and_guards.py",),
         "training.callbacks.monitors.count_unwanted": ("training/callbacks/test_watching.py",),
-        "training.callbacks.monitors.curvature": ("training/callbacks/test_curvature.py",),
+        "training.callbacks.monitors.curvature": ("training/callbacks/test_sharpness.py",),
         "training.callbacks.monitors.statistics": ("training/callbacks/test_statistics.py",),
     },
     "models": {

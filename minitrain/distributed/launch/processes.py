@@ -15,8 +15,8 @@ from types import FrameType
 
 from ...backend.cores import usable_cores
 from ...errors import ConfigError
-from ..gpus import VISIBLE, visible_to
 from ..tcp import free_port
+from .gpus import VISIBLE, visible_to
 
 GRACE = 2.5
 """Seconds from the end of a rank to that of the others: they end by themselves, and are killed if they do not."""

@@ -77,6 +77,7 @@ class RayJob:
         if attempt == 0 or "--resume" in self.argv or not os.path.exists(os.path.join(self.run, self.config)):
             return list(self.argv)
         plugins = [self.argv[i + k] for i, word in enumerate(self.argv) if word == "--plugin" for k in (0, 1)]
+        plugins += [word for word in self.argv if word.startswith("--plugin=")]
         return ["--resume", self.run, *plugins]
 
 

@@ -211,8 +211,15 @@ def missing(kinds: Sequence[type[Callback]], given: Sequence[Callback]) -> list[
 
 
 def sees_gradients(callback: Callback) -> bool:
-    """Whether a callback has a hook that is called while there are gradients."""
-    return any(_overrides(callback, hook) for hook in ("on_substep_end", "on_before_optimizer_step"))
+    """Whether a callback may read gradients: it has a hook that is called while there are some."""
+    return sees_gradients_of_parts(callback) or (
+        callback.reads_gradients and _overrides(callback, "on_before_optimizer_step")
+    )
+
+
+def sees_gradients_of_parts(callback: Callback) -> bool:
+    """Whether a callback may read those of each micro-batch, which other ranks may not change meanwhile."""
+    return callback.reads_gradients and _overrides(callback, "on_substep_end")
 
 
 def _overrides(callback: Callback, hook: str) -> bool:

@@ -28,6 +28,7 @@ from ...ops.contract.loss import Loss
 from ...optim.clip import Clip, clip_to
 from ...records.facts import flat
 from ...versions import versions
+from ..callbacks.base import Callback, sees_gradients_of_parts
 from ..config import TrainingConfig
 from ..feed import batch_to
 from ..privacy.gradients import PrivateGradients
@@ -45,7 +46,7 @@ class Together:
     Args:
         group: the ranks.
         micro_batches: number of micro-batches of a step, over all ranks.
-        overlap: whether gradients are added while the last backward is running.
+        overlap: whether a gradient is added when a module says that it is complete, while the last backward is running.
         scatter: whether each rank gets its share of the sum alone (ZeRO, stage 2), see `GradientSum`.
         half: whether gradients travel with 16 bits.
 
@@ -94,14 +95,13 @@ class Together:
         parts = some_micro_batches(setup.data, number, self.micro_batches, self.mine)
         return [(first, batch_to(part, setup.device)) for first, part in parts]
 
-    def add_up(self, model: Any, losses: Iterable[Loss], count: int, *, overlap: bool = True) -> Loss:
+    def add_up(self, model: Any, losses: Iterable[Loss], count: int) -> Loss:
         """Add the gradients and the losses of all micro-batches of all ranks.
 
         Args:
             model: its gradients are fresh, and then those of one micro-batch after the other; in the end the sum.
             losses: yields the loss of each of this rank's micro-batches, after its backward.
             count: how many these are; fewer than `mine` if the batch has few samples.
-            overlap: whether a gradient is complete when a module says so in the backward.
 
         Returns:
             The loss of the whole batch.
@@ -113,7 +113,7 @@ class Together:
         done: list[Loss] = []
         error = None
         each, sums = iter(losses), self.sums
-        sums.begin(model, overlap=overlap and self.overlap)
+        sums.begin(model, overlap=self.overlap)
         try:
             try:
                 for number in range(count):
@@ -224,12 +224,18 @@ class Together:
         return (BadSampleError if bad_sample else NonFiniteError)(message)
 
 
-def together_as(config: TrainingConfig, group: Group) -> Together:
-    """The ranks of a training with these settings."""
+def together_as(config: TrainingConfig, group: Group, callbacks: Iterable[Callback] = ()) -> Together:
+    """The ranks of a training with these settings.
+
+    Args:
+        config: the settings.
+        group: the ranks.
+        callbacks: of all ranks. Gradients do not travel before a callback that may read those of a micro-batch has.
+    """
     return Together(
         group,
         config.gradient_accumulation_steps,
-        overlap=config.overlap,
+        overlap=config.overlap and not any(map(sees_gradients_of_parts, callbacks)),
         scatter=config.zero == 2,
         half=config.reduce_dtype == "bfloat16",
     )

@@ -173,6 +173,10 @@ def test_decoders_write_the_same(gpu: EmulatedDevice, how: str, model: str) -> N
     there, here = run("cuda"), run("cpu")
     if how in ("sampled", "greedy"):
         assert_same_bits(there, here)
+    elif how == "beams":  # the graph multiplies matrices of other shapes, so sums are rounded otherwise
+        for found, expected in zip(sum(there, []), sum(here, []), strict=True):
+            np.testing.assert_array_equal(found.tokens, expected.tokens)
+            assert found.score == pytest.approx(expected.score, rel=1e-6)
     else:
         assert str(there) == str(here)
 

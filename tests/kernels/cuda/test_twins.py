@@ -17,7 +17,8 @@ from minitrain.testing import with_layout
 from minitrain.testing.cases import CASES, SMALL, TILES
 from minitrain.testing.cases.base import EMPTY
 from tests.helpers.cuda import WITH_CUDA, backward, emulated, every_cuda_op, forward, needs_compiler, run_cuda
-from tests.helpers.cuda.checks import check_operation, check_packed_heads, special_calls
+from tests.helpers.cuda.checks import check_operation, special_calls
+from tests.helpers.cuda.kernel_checks import check_packed_heads
 from tests.helpers.op_runs import Result, assert_close, cotangents, run
 
 pytestmark = needs_compiler

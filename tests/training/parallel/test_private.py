@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minitrain.data import ArrayDataset, PoissonLoader, SeparateWindows
 from minitrain.data.loading.parts import some_micro_batches
 from minitrain.distributed import Group, run_ranks, valid_ranks
-from minitrain.errors import NonFiniteError
+from minitrain.errors import ConfigError, NonFiniteError
 from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.nn import Linear, pack
@@ -132,3 +132,8 @@ def test_the_parts_of_a_batch_have_each_of_its_samples_once(step, parts, batch):
     members = [int(sample.inputs[0, 0]) for [(_, samples)] in found for sample in samples]
     assert places == list(range(len(members)))
     assert members == loader.members(step).tolist()
+
+
+def test_gradients_of_16_bits_are_refused():
+    with pytest.raises(ConfigError, match="reduce_dtype=bfloat16 does not go with private training"):
+        on_ranks(2, lambda group: trainer(group, reduce_dtype="bfloat16"))

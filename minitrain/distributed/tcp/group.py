@@ -1,15 +1,11 @@
 """Processes as ranks, connected by TCP: each rank has a connection to each other.
 
-Rank 0 listens at a place that all know. The others come there, say where they listen themselves, and hear where all the
-others do. Whoever does not know the group's token is turned away; what is sent is not encrypted, so use a private
-network. A rank that ended is noticed at once, since its kernel closes the connections; for one that stands still, see
-`minitrain.distributed.watch`.
+What is sent is not encrypted, so use a private network. A rank that ended is noticed at once, since its kernel closes
+the connections; for one that stands still, see `minitrain.distributed.watch`.
 """
 
 from __future__ import annotations
 
-import hmac
-import json
 import os
 import selectors
 import socket
@@ -21,16 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .group import Group, Messages, PeerLost
+from ..group import Group, Messages, PeerLost
 from .lines import MEMORY, Add, Shared, Stream, offer, take
+from .meeting import Meeting, Place, receive_json, send_json
 
-Place = tuple[str, int]
-"""Host and port."""
-GREETING = 20.0
-"""Seconds within which rank 0 must greet a rank that has come; whoever comes has half of it to say who it is."""
-_WELCOME = "minitrain"
-LONGEST = 1 << 20
-"""Bytes of a greeting."""
 _BYTES_ACKED = 120  # where ``struct tcp_info`` of linux/tcp.h has ``tcpi_bytes_acked``
 _LOOK = 0.25  # seconds between two looks at ``failure``
 
@@ -65,7 +55,8 @@ class TcpGroup(Group):
         self._lines: dict[int, Stream] = {}
         if size > 1:
             try:
-                self._connect_all(root, token, time.monotonic() + wait)
+                Meeting(rank, size, root, token, time.monotonic() + wait, self._peers).connect_all()
+                self._make_lines()
             except BaseException:
                 self.close()
                 raise
@@ -159,28 +150,8 @@ class TcpGroup(Group):
             time.sleep(0.01)
         return PeerLost(self.failure or f"rank {rank} ended")
 
-    def _connect_all(self, root: Place, token: str, deadline: float) -> None:
-        local = root[0] in ("localhost", "127.0.0.1")
-        here = ("127.0.0.1" if local else "", root[1]) if self.rank == 0 else (own_address(root), 0)
-        with _listen(here, self.size) as listener:
-            mine = [here[0], listener.getsockname()[1]]
-            places = {str(self.rank): mine}
-            if self.rank == 0:
-                while len(self._peers) < self.size - 1:
-                    rank, place = self._accept(listener, token, deadline)
-                    send_json(self._peers[rank], _WELCOME)
-                    places[str(rank)] = place
-                for peer in self._peers.values():
-                    send_json(peer, places)
-            else:
-                self._peers[0] = self._connect(root, token, mine, deadline)
-                self._require_welcome(root, deadline)
-                places = receive_json(self._peers[0])
-                for rank in range(1, self.rank):
-                    host, port = places[str(rank)]
-                    self._peers[rank] = self._connect((host, port), token, mine, deadline)
-                while len(self._peers) < self.size - 1:
-                    self._accept(listener, token, deadline)
+    def _make_lines(self) -> None:
+        """From connections to lines. All go through them in the order of the ranks, so nobody waits in a circle."""
         memory = MEMORY // self.size >> 14 << 14  # so that all slots have whole pages
         for rank, peer in sorted(self._peers.items()):
             self.address = peer.getsockname()[0]
@@ -190,64 +161,6 @@ class TcpGroup(Group):
             except (OSError, ValueError) as error:
                 raise PeerLost(f"rank {self.rank}: rank {rank} ended while the ranks met") from error
             peer.setblocking(False)
-
-    def _require_welcome(self, root: Place, deadline: float) -> None:
-        """Make sure that it is rank 0 who listens there: it greets at once, though other ranks may come much later."""
-        peer = self._peers[0]
-        peer.settimeout(max(0.01, min(GREETING, deadline - time.monotonic())))
-        try:
-            found = receive_json(peer)
-        except (PeerLost, ConnectionError) as error:
-            raise PeerLost(
-                f"rank {self.rank}: the connection to {root[0]}:{root[1]} ended while the ranks met: rank 0 ended, or "
-                "has another MINITRAIN_TOKEN, or something else uses this port"
-            ) from error
-        except (OSError, ValueError):
-            found = None
-        if found != _WELCOME:
-            raise PeerLost(
-                f"rank {self.rank}: what listens at {root[0]}:{root[1]} is no rank of this training: choose a free "
-                "port, MINITRAIN_ROOT=HOST:PORT"
-            )
-        peer.settimeout(max(0.01, deadline - time.monotonic()))
-
-    def _accept(self, listener: socket.socket, token: str, deadline: float) -> tuple[int, list[Any]]:
-        """The next rank that comes, and where it listens. Whoever is not of this group is turned away."""
-        while True:
-            listener.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
-                peer, _ = listener.accept()
-            except TimeoutError:
-                missing = [str(rank) for rank in range(self.rank + 1, self.size) if rank not in self._peers]
-                raise PeerLost(f"rank {self.rank}: rank {' and '.join(missing)} did not come in time") from None
-            # A stranger who says nothing does not keep the others waiting until the end.
-            peer.settimeout(max(0.01, min(GREETING / 2, deadline - time.monotonic())))
-            try:
-                hello = receive_json(peer)
-                if hmac.compare_digest(str(hello["token"]).encode(), token.encode()):
-                    rank = int(hello["rank"])
-                    self._peers[rank] = peer
-                    peer.settimeout(max(0.01, deadline - time.monotonic()))
-                    return rank, list(hello["place"])
-            except (OSError, PeerLost, ValueError, KeyError, TypeError):
-                pass
-            peer.close()
-
-    def _connect(self, place: Place, token: str, mine: list[Any], deadline: float) -> socket.socket:
-        """A connection to the rank that listens at ``place``; it may not have begun to listen."""
-        while True:
-            try:
-                peer = socket.create_connection(place, timeout=max(0.01, deadline - time.monotonic()))
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise PeerLost(
-                        f"rank {self.rank}: no rank of this training listens at {place[0]}:{place[1]} ({error})"
-                    ) from error
-                time.sleep(0.05)
-        peer.settimeout(max(0.01, deadline - time.monotonic()))
-        send_json(peer, {"token": token, "rank": self.rank, "place": mine})
-        return peer
 
 
 def _add(mine: NDArray[Any], its: NDArray[Any], *, dtype: np.dtype[Any], its_is_first: bool) -> None:
@@ -266,64 +179,13 @@ def _line(peer: socket.socket, memory_size: int, *, first: bool) -> Stream:
         send_json(peer, memory is not None)
         return Stream(peer) if memory is None else Shared(peer, memory, first=False)
     made = offer(memory_size)
-    send_json(peer, None if made is None else made[1])
-    taken = receive_json(peer)
-    if made is not None:
-        os.close(made[1]["file"])
-    return Shared(peer, made[0], first=True) if made is not None and taken else Stream(peer)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def send_json(peer: socket.socket, value: Any) -> None:
-    """Send a value with its length before it."""
-    data = json.dumps(value).encode()
-    peer.sendall(struct.pack("<I", len(data)) + data)
-
-
-def receive_json(peer: socket.socket) -> Any:
-    """What `send_json` sent.
-
-    Raises:
-        PeerLost: if the connection ends before.
-        ValueError: if it is longer than a greeting can be, or no JSON.
-    """
-    (length,) = struct.unpack("<I", _receive(peer, 4))
-    if length > LONGEST:
-        raise ValueError("too long for a greeting")
-    return json.loads(_receive(peer, length))
-
-
-def _receive(peer: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = peer.recv(count - len(data))
-        if not more:
-            raise PeerLost("the connection ended while the ranks met")
-        data += more
-    return data
-
-
-def _listen(place: Place, ranks: int) -> socket.socket:
+    taken = False
     try:
-        return socket.create_server(place, backlog=ranks)
-    except OSError as error:
-        raise PeerLost(
-            f"cannot listen at {place[0]}:{place[1]} ({error.strerror or error}): choose a free port, "
-            "MINITRAIN_ROOT=HOST:PORT"
-        ) from error
-
-
-def own_address(root: Place) -> str:
-    """The address of this machine in the network of ``root``."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # sends nothing
-        try:
-            probe.connect(root)
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "127.0.0.1"
+        send_json(peer, None if made is None else made[1])
+        taken = receive_json(peer)
+    finally:
+        if made is not None:
+            os.close(made[1]["file"])
+            if not taken:
+                made[0].close()
+    return Shared(peer, made[0], first=True) if made is not None and taken else Stream(peer)
