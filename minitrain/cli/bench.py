@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
         action="store_true",
         help="measure minitrain on several ranks of this machine instead, and compare with a model of it",
     )
-    parser.add_argument("--ranks", default="1,2,4,8", metavar="N,N", help="with --scaling: how many (%(default)s)")
+    parser.add_argument("--ranks", metavar="N,N", help="with --scaling: how many (1,2,4,8)")
     parser.add_argument(
         "--out", default="bench", metavar="FOLDER", help="folder for bench.json and bench.png (%(default)s)"
     )
@@ -73,6 +73,8 @@ def run(argv: Sequence[str]) -> int:
             raise UsageError(f"--{name} {value}: give 1 or more")
     if arguments.scaling:
         return _scaling(arguments)
+    if arguments.ranks is not None:
+        raise UsageError("--ranks goes with --scaling, which measures several ranks: give both, or neither")
     configs = tuple(SIZES) if arguments.config == "all" else (arguments.config,)
     settings = {name: getattr(arguments, name) for name in ("rounds", "steps", "threads", "precision")}
     settings["equal_instructions"] = arguments.equal_instructions
@@ -84,10 +86,21 @@ def _scaling(arguments: Any) -> int:
     from ..scaling.measured.runs import MICRO_BATCHES
     from .measuring import scaling
 
+    meant = (
+        ("--threads", arguments.threads is not None),
+        ("--precision", arguments.precision != "float32"),
+        ("--equal-instructions", arguments.equal_instructions),
+        ("--no-torch", arguments.no_torch),
+    )
+    if ignored := [name for name, given in meant if given]:
+        raise UsageError(
+            f"{' and '.join(ignored)}: --scaling measures minitrain alone, in float32, one thread a rank; leave it out"
+        )
     valid = [count for count in range(1, MICRO_BATCHES + 1) if MICRO_BATCHES % count == 0]
-    ranks = [int(word) if word.strip().isdecimal() else 0 for word in arguments.ranks.split(",")]
+    words = ",".join(map(str, valid)) if arguments.ranks is None else arguments.ranks
+    ranks = [int(word) if word.strip().isdecimal() else 0 for word in words.split(",")]
     if not set(ranks) <= set(valid):
-        raise UsageError(f"--ranks {arguments.ranks}: give some of {','.join(map(str, valid))}")
+        raise UsageError(f"--ranks {words or repr(words)}: give some of {','.join(map(str, valid))}")
     if arguments.config not in scaling.SIZES:
         raise UsageError(f"--scaling --config {arguments.config}: give {' or '.join(scaling.SIZES)}")
     return scaling.scaling(arguments.config, ranks, arguments.rounds or 5, arguments.steps or 10, Path(arguments.out))

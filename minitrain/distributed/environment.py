@@ -13,6 +13,7 @@ The variables of minitrain can be set by any launcher. ``MINITRAIN_TRANSPORT=tcp
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -41,6 +42,8 @@ def seat(environment: Mapping[str, str]) -> Seat | None:
     Raises:
         ConfigError: if variables are missing or wrong.
     """
+    if "MINITRAIN_RANK" in environment and "MINITRAIN_RANKS" not in environment:
+        raise ConfigError("MINITRAIN_RANK is set, and MINITRAIN_RANKS is not: set both, or neither to train alone")
     if "MINITRAIN_RANKS" in environment:
         return Seat(
             "tcp",
@@ -57,6 +60,23 @@ def seat(environment: Mapping[str, str]) -> Seat | None:
         if size > 1:
             return _slurm_seat(environment, size)
     return None
+
+
+def seconds(environment: Mapping[str, str], name: str, usual: float) -> float:
+    """The variable ``name``, a time in seconds; ``usual`` if it is not set.
+
+    Raises:
+        ConfigError: if it is no finite number above 0.
+    """
+    if (text := environment.get(name)) is None:
+        return usual
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name}={text!r}: give a number of seconds above 0")
+    return value
 
 
 def first_host(nodes: str) -> str:
@@ -97,4 +117,6 @@ def _place(text: str) -> Place:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(f"MINITRAIN_ROOT={text!r}: say where rank 0 listens, as HOST:PORT")
+    if int(port) >= 2**16:
+        raise ConfigError(f"MINITRAIN_ROOT={text!r}: a port is below {2**16}")
     return host, int(port)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 
 from ..errors import MinitrainError
-from .environment import Seat, seat
+from .environment import Seat, seat, seconds
 from .group import Group, PeerLost
 from .launch.gpus import VISIBLE, local_rank, visible_to
 from .mpi import MpiGroup
@@ -35,8 +35,12 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Group | None
         return
     if (rank := local_rank(environment)) is not None:
         os.environ[VISIBLE] = visible_to(rank, environment)  # before anything asks CUDA
-    group = _connect(place, float(environment.get("MINITRAIN_PATIENCE", 600)))
-    watch = Watch(group, address=group.address, patience=float(environment.get("MINITRAIN_SILENCE", PATIENCE)))
+    patience, silence = (
+        seconds(environment, name, usual)
+        for name, usual in (("MINITRAIN_PATIENCE", 600), ("MINITRAIN_SILENCE", PATIENCE))
+    )
+    group = _connect(place, patience)
+    watch = Watch(group, address=group.address, patience=silence)
     try:
         yield group
     except BaseException as error:

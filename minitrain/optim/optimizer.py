@@ -252,7 +252,7 @@ class Optimizer(SpanOwner):
         if self._shared is not None:
             self._shared.take_over(group, type(self).__name__)
             return
-        shared = SharedMoments(group, self._spans, type(self).__name__)
+        shared = SharedMoments(group, self._spans, type(self).__name__, packed=bool(self._flat))
         self._moments: list[dict[str, Array]] = [
             {name: shared.of_own(span, array) for name, array in moments.items()}
             for span, moments in zip(self._spans, self._moments, strict=True)

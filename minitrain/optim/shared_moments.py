@@ -25,17 +25,23 @@ class SharedMoments:
         group: the ranks.
         spans: of the optimizer.
         owner: its name, for messages.
+        packed: whether its model is packed.
 
     Raises:
-        ConfigError: if a span is not a flat buffer.
+        ConfigError: if a span is not a flat buffer; says whether the model or the optimizer is the reason.
     """
 
-    def __init__(self, group: Group, spans: Sequence[Span], owner: str) -> None:
+    def __init__(self, group: Group, spans: Sequence[Span], owner: str, *, packed: bool = True) -> None:
         self.group, self._background = group, Background()
+        if not packed:
+            raise ConfigError(
+                f"{owner} cannot share its moments among ranks, since the model is not packed: call pack(model) before "
+                "the optimizer is made, or set zero=0"
+            )
         if any(span.flat_grad is None for span in spans):
             raise ConfigError(
-                f"{owner} cannot share its moments, since it updates parameters one by one: call pack(model) before "
-                "the optimizer is made; Muon and Adafactor need whole matrices, take AdamW instead"
+                f"{owner} cannot share its moments among ranks, since it updates whole matrices: set zero=0, or take "
+                "another optimizer, such as AdamW"
             )
 
     def take_over(self, group: Group, owner: str) -> None:

@@ -104,6 +104,11 @@ class RunConfig(Section):
             "ranks",
             "1 without distributed=processes or distributed=ray; mpirun and srun say themselves how many there are",
         )
+        self.require(
+            self.max_failures == 0 or self.distributed == "ray",
+            "max_failures",
+            "0 without distributed=ray, which alone starts failed ranks again",
+        )
         if self.ranks > 1:
             check_ranks(self.trainer.gradient_accumulation_steps, self.ranks)
         self.the_task.check(self)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 from ..errors import did_you_mean
 from .declared import REQUIRED, Setting, unknown_setting
 from .ranges import ANY, Range
-from .type_check import SettingError, check_type, shown
+from .type_check import SettingError, check_type, describe, shown
 
 _DECLARATION = "minitrain"
 _NOTHING = ("", ANY, False)
@@ -126,6 +126,10 @@ class Section:
 
     def _checked(self, one: Setting, value: Any) -> Any:
         name = f"{self.prefix}{one.name}"
+        if isinstance(value, bool) and isinstance(one.range, Range) and one.range.one_of:
+            words = ", ".join(one.range.one_of)
+            trap = "; in YAML, on and off without quotes mean true and false" if "on" in one.range.one_of else ""
+            raise SettingError(f"{name} must be one of {words}, got {describe(value)}{trap}")
         check_type(name, value, one.hint)
         if value is not None and isinstance(one.range, Range) and one.range.one_of:
             _require_one_of(name, value, one.range.one_of)

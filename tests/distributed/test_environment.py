@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minitrain.distributed.environment import Seat, first_host, seat
+from minitrain.distributed.environment import Seat, first_host, seat, seconds
 from minitrain.errors import ConfigError
 
 SLURM = {
@@ -64,8 +64,22 @@ def test_the_first_host_of_a_list(nodes, host):
         ({"MINITRAIN_RANKS": "2"}, "MINITRAIN_RANK=''"),
         ({"MINITRAIN_RANKS": "two", "MINITRAIN_RANK": "0"}, "MINITRAIN_RANKS='two'"),
         ({"MINITRAIN_RANKS": "2", "MINITRAIN_RANK": "0", "MINITRAIN_ROOT": "host"}, "as HOST:PORT"),
+        ({"MINITRAIN_RANKS": "2", "MINITRAIN_RANK": "0", "MINITRAIN_ROOT": "host:65536"}, "a port is below 65536"),
+        ({"MINITRAIN_RANK": "0", "MINITRAIN_ROOT": "host:5555"}, "MINITRAIN_RANK is set, and MINITRAIN_RANKS is not"),
     ],
 )
 def test_wrong_variables_are_named(variables, message):
     with pytest.raises(ConfigError, match=message):
         seat(variables)
+
+
+@pytest.mark.parametrize("name", ["MINITRAIN_PATIENCE", "MINITRAIN_SILENCE"])
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "inf", ""])
+def test_a_wrong_number_of_seconds_is_named(name, text):
+    with pytest.raises(ConfigError, match=f"{name}='{text}': give a number of seconds above 0"):
+        seconds({name: text}, name, 5.0)
+
+
+def test_seconds_are_read_or_usual():
+    assert seconds({"MINITRAIN_SILENCE": "2.5"}, "MINITRAIN_SILENCE", 5.0) == 2.5
+    assert seconds({}, "MINITRAIN_SILENCE", 5.0) == 5.0

@@ -185,3 +185,17 @@ def test_the_reference_documents_training_config() -> None:
     own = TrainingConfig()
     assert {name: getattr(own, name) for name in wanted} == wanted | {"checkpoint_dir": None}
     assert isinstance(Documented(), TrainingConfig)
+
+
+def test_true_for_one_of_a_few_words_names_the_words() -> None:
+    with pytest.raises(ConfigError, match=r"trainer.graphs must be one of auto, on, off, got True \(bool\); in YAML"):
+        RunConfig.from_dict({"trainer": {"graphs": True}})
+    with pytest.raises(ConfigError, match=r"distributed must be one of processes, ray, got False \(bool\)$"):
+        RunConfig.from_dict({"distributed": False})
+
+
+def test_failures_are_counted_with_ray_alone() -> None:
+    assert RunConfig.from_dict({"distributed": "ray", "max_failures": 2}).max_failures == 2
+    for engine in (None, "processes"):
+        with pytest.raises(ConfigError, match=r"max_failures must be 0 without distributed=ray.*got 2"):
+            RunConfig.from_dict({"distributed": engine, "max_failures": 2})

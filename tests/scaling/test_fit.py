@@ -125,12 +125,28 @@ def test_the_command_measures_draws_and_says_how_far_off_it_is(monkeypatch, tmp_
     [
         (["--ranks", "3"], "--ranks 3: give some of 1,2,4,8"),
         (["--ranks", "two"], "--ranks two"),
+        (["--ranks", ""], "--ranks '': give some of"),
         (["--config", "gpt2"], "give char or baby"),
+        (["--threads", "2", "--no-torch"], "--threads and --no-torch: --scaling measures minitrain alone"),
+        (["--precision", "bfloat16"], "--precision: --scaling"),
+        (["--equal-instructions"], "--equal-instructions: --scaling"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(more, message, capsys):
     assert main(["bench", "--scaling", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_ranks_without_scaling_are_refused(capsys):
+    assert main(["bench", "--ranks", "1,2"]) == 2
+    assert "--ranks goes with --scaling" in capsys.readouterr().err
+
+
+def test_a_cost_below_zero_is_called_noise():
+    result = fake({})
+    assert "noise" not in " ".join(tables.verdict(result))
+    noisy = result | {"costs": result["costs"] | {"call": -1e-5}}
+    assert "a call costs less than nothing, which is noise" in " ".join(tables.verdict(noisy))
 
 
 def test_the_page_has_the_tables_that_the_model_gives():

@@ -19,7 +19,7 @@ from ...reports.html import REPORT
 from ...runs import Run, RunConfig, resume_run, start_run
 from ...runs.confine import refuse_what_leads_out
 from ...runs.sweep.jobs import LOG, Job, Outcome
-from ...runs.sweep.plan import check_all_data, plan_jobs
+from ...runs.sweep.plan import check_surroundings, plan_jobs
 from ...runs.sweep.process import obeying_the_starter
 from ...runs.sweep.run import Means, best_of, run_sweep
 from ...runs.sweep.search import Options, Search, Span
@@ -125,7 +125,7 @@ def _compose_search(given: SweepArguments, engine: str, trials: int | None) -> S
             "--search has nothing to choose: give a setting a range, such as "
             "'optimizer.learning_rate=tag(log,interval(1e-4,1e-2))'"
         )
-    check_all_data(_compose_borders(search))
+    check_surroundings(_compose_borders(search))
     return search
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +35,7 @@ def plan_jobs(folder: Path, choices: Sequence[Values], compose: Compose) -> dict
         compose: makes the settings of a job.
 
     Raises:
-        ConfigError: if there are too many jobs, the settings of one are wrong, or two have the same.
+        ConfigError: if there are too many jobs, the settings of one are wrong, two have the same, or Ray is missing.
         DataError: if the data of one is not there.
     """
     count = math.prod(len(values.texts) for values in choices)
@@ -47,7 +48,7 @@ def plan_jobs(folder: Path, choices: Sequence[Values], compose: Compose) -> dict
         name = job_name(number, len(str(count - 1)), set_apart)
         jobs[name] = compose_job(folder / name, [f"{key}={text}" for key, text in given], compose)
     _refuse_equal(jobs)
-    check_all_data(jobs.values())
+    check_surroundings(jobs.values())
     return jobs
 
 
@@ -56,13 +57,16 @@ def compose_job(folder: Path, arguments: Sequence[str], compose: Compose) -> Run
     return replace(compose(arguments), run_dir=str(folder))
 
 
-def check_all_data(configs: Iterable[RunConfig]) -> None:
-    """Check that the data of all jobs is there, each kind once.
+def check_surroundings(configs: Iterable[RunConfig]) -> None:
+    """Check that the data of all jobs is there, each kind once, and what starts their ranks.
 
     Raises:
-        DataError: if some is not.
+        ConfigError: if Ray is to start ranks and is not installed.
+        DataError: if data is not there.
     """
-    seen = []
+    configs, seen = list(configs), []
+    if any(config.distributed == "ray" for config in configs) and importlib.util.find_spec("ray") is None:
+        raise ConfigError("distributed=ray needs the package ray, which is not installed: pip install 'minitrain[ray]'")
     for config in configs:
         if config.data not in seen:
             seen.append(config.data)

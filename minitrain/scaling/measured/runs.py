@@ -49,9 +49,9 @@ def measure(size: str, ranks: Sequence[int], *, rounds: int = 5, steps: int = 10
     watch, before = OtherLoad(), _children()
     for number in range(rounds):
         for key in keys:
-            say(
-                f"round {number + 1} of {rounds}: {key[0]} on {key[1]} rank{'s' * (key[1] > 1)}, {key[2]} micro-batches"
-            )
+            kind, count, parts = key
+            share = f"{count} rank{'s' * (count > 1)}, {parts} micro-batch{'es' * (parts > 1)}"
+            say(f"round {number + 1} of {rounds}: {kind} on {share}")
             found[key].append(_on_ranks(key, size, steps))
     others = watch.cores(_children() - before)
     costs = _fit(found)

@@ -161,6 +161,15 @@ def test_data_that_is_not_there_is_told_before_anything_is_trained(here: Path) -
         compose([*SMALL, "data.path=text.txt,missing.txt"])
 
 
+def test_a_missing_ray_is_told_before_anything_is_trained(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_ray = [*SMALL, "seed=1,2", "distributed=ray"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ray" else object())
+    with pytest.raises(ConfigError, match=r"distributed=ray needs the package ray.*pip install 'minitrain\[ray\]'"):
+        compose(with_ray)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert len(compose(with_ray)[1]) == 2
+
+
 def test_shuffled_values_are_all_there() -> None:
     _, runs = compose([*SMALL, "seed=shuffle(range(1,9))"])
     assert sorted(values(runs, "seed")) == list(range(1, 9))

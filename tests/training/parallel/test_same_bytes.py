@@ -111,9 +111,10 @@ def test_shared_moments_are_saved_in_shards_and_read_by_any_number(tmp_path, ran
 
 
 def test_moments_of_whole_matrices_cannot_be_shared():
-    for optimizer, packed in ((Muon, True), (Adafactor, True), (AdamW, False)):
+    whole, unpacked = "it updates whole matrices: set zero=0, or", r"is not packed: call pack\(model\)"
+    for optimizer, packed, why in ((Muon, True, whole), (Adafactor, True, whole), (AdamW, False, unpacked)):
         work = partial(result, optimizer=optimizer, packed=packed, zero=1)
-        with pytest.raises(ConfigError, match="cannot share its moments"):
+        with pytest.raises(ConfigError, match=f"{optimizer.__name__} cannot share its moments.*{why}"):
             on_ranks(2, work)
 
 
