@@ -24,7 +24,7 @@ from minitrain.benchmark.turns import Reply, serve
 from minitrain.data.loading.batches import split_batch
 from minitrain.distributed.group import Group, Messages
 from minitrain.distributed.joined import joined
-from minitrain.distributed.tcp import free_port
+from minitrain.distributed.tcp.meeting import free_port
 from minitrain.training.loop import train_step
 from minitrain.training.parallel.together import Together
 

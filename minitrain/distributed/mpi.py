@@ -15,7 +15,7 @@ import time
 
 from ..errors import ConfigError
 from .group import Group, Messages, PeerLost
-from .tcp import own_address
+from .tcp.meeting import own_address
 
 _LONGEST_PAUSE = 0.001
 

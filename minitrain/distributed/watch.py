@@ -24,7 +24,7 @@ import time
 from typing import Any
 
 from .group import Group, PeerLost
-from .tcp import receive_json, send_json
+from .tcp.meeting import receive_json, send_json
 
 INTERVAL, PATIENCE, GRACE = 0.5, 5.0, 2.0
 """Seconds: between two signs of life, until a silent rank counts as lost, and from then to the end of this process."""

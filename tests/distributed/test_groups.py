@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, part, run_ranks
 from minitrain.distributed.group import PIECE
-from minitrain.distributed.tcp import TcpGroup, free_port, lines
+from minitrain.distributed.tcp import TcpGroup, lines
 from minitrain.distributed.tcp import group as tcp
+from minitrain.distributed.tcp.meeting import free_port
 from minitrain.distributed.tree import tree_sum
 from minitrain.errors import ConfigError
 

@@ -21,7 +21,7 @@ NOT_RUN = {
     ): "tests/peers/test_torch_gradients.py and test_jax_gradients.py make such calls",
     (
         "docs/gradient_checks.md",
-        "def test_softmax(gradcheck)",
+        "import numpy as np\nimport pytest\n\ndef test_softmax",
     ): "tests/pytest_plugin/test_plugin.py runs such tests in pytest",
     (
         "docs/evaluation.md",

@@ -15,7 +15,7 @@ from types import FrameType
 
 from ...backend.cores import usable_cores
 from ...errors import ConfigError
-from ..tcp import free_port
+from ..tcp.meeting import free_port
 from .gpus import VISIBLE, visible_to
 
 GRACE = 2.5

@@ -26,7 +26,7 @@ from typing import Any
 from ...backend.cores import usable_cores
 from ...errors import ConfigError, WorkerError
 from ..micro_batches import valid_ranks
-from ..tcp import free_port
+from ..tcp.meeting import free_port
 
 ANSWER = 30.0
 """Seconds in which a machine of a cluster must answer to count as there, after a failure."""
