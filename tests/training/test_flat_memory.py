@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ def growth(folder: Path, *callbacks: Callback) -> int:
     return measuring.bytes[STEPS] - measuring.bytes[FIRST]
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="who counts lines keeps tables, which grow")
 def test_thousands_of_steps_leave_memory_flat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert growth(tmp_path) < BOUND
 
