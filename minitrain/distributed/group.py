@@ -47,6 +47,9 @@ class Group(ABC):
         rank: this rank, from 0.
         size: how many ranks there are.
 
+    Attributes:
+        on_gpus: groups of the same ranks for arrays of a GPU, by device; see `minitrain.distributed.nccl.on_device`.
+
     Raises:
         ConfigError: if there is no such rank.
     """
@@ -55,6 +58,7 @@ class Group(ABC):
         if not 0 <= rank < size:
             raise ConfigError(f"rank {rank} of a group of {size}: ranks count from 0 to {size - 1}")
         self.rank, self.size = rank, size
+        self.on_gpus: dict[str, Group] = {}
 
     @abstractmethod
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:

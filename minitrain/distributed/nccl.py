@@ -49,7 +49,7 @@ class NcclGroup(Group):
 
     @property
     def failure(self) -> str:
-        """What another thread knows to have gone wrong; see `minitrain.distributed.watch`."""
+        """The failure that another thread has noticed; see `minitrain.distributed.watch`."""
         return str(getattr(self.carrier, "failure", ""))
 
     def exchange(self, outgoing: Messages, incoming: Messages) -> None:
@@ -85,6 +85,7 @@ class NcclGroup(Group):
 
     def close(self) -> None:
         """End the communicator. The carrier stays: whoever made it closes it."""
+        self.carrier.on_gpus = {device: one for device, one in self.carrier.on_gpus.items() if one is not self}
         self._communicator.destroy()
 
     def _refuse_shared_gpus(self) -> None:
@@ -100,7 +101,12 @@ class NcclGroup(Group):
 
 
 def on_device(group: Group | None, device: str) -> Group | None:
-    """A group for arrays of a device: the same one on the CPU, and for a single rank."""
+    """A group for arrays of a device: the same one on the CPU, and for a single rank.
+
+    A communicator takes memory of the GPU and all ranks to make, so the next training on the group has the same one.
+    """
     if group is None or group.size == 1 or device == "cpu" or isinstance(group, NcclGroup):
         return group
-    return NcclGroup(group, device)
+    if device not in group.on_gpus:
+        group.on_gpus[device] = NcclGroup(group, device)
+    return group.on_gpus[device]

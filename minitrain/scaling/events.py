@@ -42,7 +42,7 @@ class Task(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """What happened when.
+    """The times at which things happened.
 
     Attributes:
         starts: of each task, by its number.

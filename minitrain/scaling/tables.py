@@ -1,4 +1,4 @@
-"""What was measured and what is predicted, as tables."""
+"""Tables of measured and predicted figures."""
 
 from __future__ import annotations
 

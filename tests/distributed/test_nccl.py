@@ -160,6 +160,22 @@ def test_nothing_is_wrapped_without_need():
     assert on_device(alone, "cpu") is alone
 
 
+def test_a_second_training_on_a_group_has_the_same_communicator():
+    def work(carrier):
+        device = f"cuda:{carrier.rank}"
+        first = on_device(carrier, device)
+        assert on_device(carrier, device) is first
+        assert on_device(first, device) is first
+        first.close()
+        second = on_device(carrier, device)
+        second.barrier()
+        second.close()
+        return second is not first
+
+    with use_kernels("reference"), emulated_device(2):
+        assert run_ranks(2, work) == [True, True]
+
+
 def raw(work, size=2):
     """``work(communicator, address of 16 bytes, rank)`` on each rank, against the stand-in itself."""
     with emulated_device(size) as device:

@@ -1,4 +1,4 @@
-"""What was found of each unit, on disk, and how it adds up to a report."""
+"""The outcomes of each unit on disk, and the report that they add up to."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def local_rank(environment: Mapping[str, str]) -> int | None:
 
 
 def visible_to(rank: int, environment: Mapping[str, str]) -> str:
-    """What ``CUDA_VISIBLE_DEVICES`` should be for a rank, so that ``device=cuda`` is a GPU of its own.
+    """The value of ``CUDA_VISIBLE_DEVICES`` for a rank, so that ``device=cuda`` is a GPU of its own.
 
     Where the variable lists GPUs already, ranks take them in turn. A launcher that gave each rank one is left alone.
 

@@ -38,7 +38,7 @@ class Stream:
         self.peer = peer
 
     def events(self, sending: bool, receiving: bool) -> int:
-        """What to wait for while there is something to send or to receive."""
+        """The events to wait for while there is something to send or to receive."""
         return (selectors.EVENT_WRITE if sending else 0) | (selectors.EVENT_READ if receiving else 0)
 
     def move(

@@ -158,7 +158,7 @@ def send_json(peer: socket.socket, value: Any) -> None:
 
 
 def receive_json(peer: socket.socket) -> Any:
-    """What `send_json` sent.
+    """Receive a value that `send_json` sent.
 
     Raises:
         PeerLost: if the connection ends before.

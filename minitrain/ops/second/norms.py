@@ -50,7 +50,7 @@ def _mean(a: Array) -> Array:
 
 
 def _second(row: _Row, weight: Array, ddx: Array, ddweight: Array, dout: Array) -> tuple[Array, Array, Array]:
-    """Ddx (..., C), ddweight (C,), dout (..., C) to ddout (..., C), dx (..., C), dweight (C,); without the bias."""
+    """Map ddx (..., C), ddweight (C,), dout (..., C) to ddout (..., C), dx (..., C), dweight (C,); without the bias."""
     moved = row.jacobian(ddx)  # the change of xhat
     ddout = moved * weight + row.xhat * ddweight
     dx = row.curvature(ddx, dout * weight) + row.jacobian(dout * ddweight)

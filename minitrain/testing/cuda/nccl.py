@@ -38,7 +38,7 @@ _cliques: dict[tuple[int, ...], Clique] = {}
 
 
 class NcclError(RuntimeError):
-    """What CuPy raises for a status that is not success.
+    """The error that CuPy raises for a status that is not success.
 
     Args:
         status: of ``ncclResult_t``.
@@ -51,7 +51,7 @@ class NcclError(RuntimeError):
 
 
 class Message(NamedTuple):
-    """What a send gives: bytes, their type, and whether it was captured."""
+    """A message: bytes, their type, and whether it was captured."""
 
     data: bytes
     type: int

@@ -1,4 +1,4 @@
-"""What a run of mutants has found so far, in a file of JSON lines that a later run goes on from."""
+"""The outcomes of a run of mutants, in a file of JSON lines from which a later run continues."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class GraphedTrainStep:
         return Update(loss, count, lr, norm, skipped=not done)
 
     def _compute(self, numbers: Array, *arrays: Array) -> dict[str, Array]:
-        """What is captured. ``numbers`` are the words of the key, and those of the update."""
+        """The step that is captured. ``numbers`` are the words of the key, and those of the update."""
         assert self._layout is not None
         key: Key | None = None
         if self._draws:

@@ -1,4 +1,4 @@
-"""What the batch of a captured step looks like: everything but the content of its arrays."""
+"""The layout of a captured step's batch: everything but the content of its arrays."""
 
 from __future__ import annotations
 
