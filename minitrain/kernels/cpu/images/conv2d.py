@@ -1,11 +1,11 @@
-"""Twins of ``ops.conv2d`` without groups, in float32: each thread works on whole images.
+"""Twins of ``ops.conv2d`` without groups, in float32: products of the weights with the columns of ``columns``.
 
-The *columns* of an image are a matrix with a row for each element of a window, (K, N), with K = C kh kw elements and
-N = Ho Wo windows. The output of an image is ``weight @ columns``, (O, K) @ (K, N), which is how it lies in memory. The
-columns of one small image stay in the core's cache: they are filled, multiplied, and filled again for the next one.
+The output of an image is ``weight @ columns``, (O, K) @ (K, N), with K = C kh kw elements of a window and N = Ho Wo
+windows. Some images and some rows of windows are multiplied at a time, so their columns stay in the core's cache.
 
-Weight gradients are summed over blocks of images, and then over the blocks in order. So they do not depend on the
-number of threads.
+Weight gradients are summed over parts of the batch, and then over the parts in order. So they do not depend on the
+number of threads. How many images are together changes no bit of the output either: an element of a product is one
+sum over K, wherever its column lies.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import numpy as np
 from numba import prange
 
 from ....backend.arrays import Array
-from ....backend.cpu.jit import device, kernel
+from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
 from ....backend.precision import HALF, current_precision
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
-from ....backend.windows import Windows, make_windows
+from ....backend.windows import make_windows
 from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
 from ..common.targets import NONE, Slot, slot
+from .columns import Plan, fill, fold, interleave, interleave_rows, separate
 
-IMAGES_PER_SUM = 8
+IMAGES_PER_SUM = 16
 """Images whose weight gradients one sum takes, at least."""
 LARGEST_SUMS = 1 << 22
-"""Numbers in the sums of all blocks, at most; a block has more images rather than that."""
+"""Numbers in the sums of all parts, at most; a part has more images rather than that."""
 
 
 def conv2d_forward(
@@ -50,33 +51,47 @@ def conv2d_forward(
     out = empty(shape)
     kernels = np.ascontiguousarray(weight).reshape(len(weight), -1)  # (O, C, kh, kw) -> (O, K)
     threads = _threads(kernels.size, out)
+    plan = Plan.of(x, windows, shape, most=-(-len(x) // threads))
     _forward(
         np.ascontiguousarray(x),
         kernels,
         NONE if bias is None else np.ascontiguousarray(bias),
-        out.reshape(len(x), len(weight), -1),  # (B, O, N)
-        empty((threads, kernels.shape[1], shape[2] * shape[3])),
-        _geometry(windows, shape),
+        out.reshape(len(x), len(weight), -1),  # (B, O, Ho, Wo) -> (B, O, N)
+        *plan.room(threads, kernels),
+        plan.geometry,
+        plan.together,
+        plan.tile,
         threads,
     )
     return out, (x, weight, bias, shape, windows, groups)
 
 
-@kernel("void(f4[:, :, :, ::1], f4[:, ::1], f4[::1], f4[:, :, ::1], f4[:, :, ::1], i8[::1], i8)")
-def _forward(x, weight, bias, out, room, geometry, threads):
+@kernel(
+    "void(f4[:, :, :, ::1], f4[:, ::1], f4[::1], f4[:, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, ::1], i8[::1], "
+    "i8, i8, i8)"
+)
+def _forward(x, weight, bias, out, block_room, column_room, row_room, geometry, together, tile, threads):
     B, O, N = out.shape
-    K = weight.shape[1]
+    K, width = column_room.shape[1:]
     for t in prange(threads):
-        columns = room[t]  # (K, N)
+        block, columns, rows = block_room[t], column_room[t], row_room[t]  # (C Hp Wp G,), (K, tile G), (O, tile G)
         first, end = chunk(B, t, threads)
-        for b in range(first, end):
-            _fill(x[b], columns, geometry)
-            gemm_nn(O, N, K, 1.0, weight, K, columns, N, 0.0, out[b], N)
-            if bias.size:
+        for start in range(first, end, together):
+            G = min(together, end - start)
+            interleave(x[start : start + G], block, geometry)
+            for n in range(0, N, tile):
+                count = min(tile, N - n)
+                fill(block, columns, n, count, G, geometry)
+                gemm_nn(O, count * G, K, 1.0, weight, K, columns, width, 0.0, rows, width)
                 for o in range(O):
-                    row, shift = out[b, o], bias[o]
-                    for n in range(row.size):
-                        row[n] += shift
+                    shift = np.float32(0)
+                    if bias.size:
+                        shift = bias[o]
+                    found = rows[o]
+                    for g in range(G):
+                        row = out[start + g, o, n : n + count]
+                        for i in range(count):
+                            row[i] = found[i * G + g] + shift
 
 
 def conv2d_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Target]) -> Any:
@@ -87,22 +102,26 @@ def conv2d_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, Targ
     B, (O, *_) = len(x), weight.shape
     dx, dweight = slot(into[0], x.shape), slot(into[1], weight.shape)
     dbias = slot(SKIP, (0,)) if bias is None else slot(into[2], bias.shape)
-    K = weight[0].size
-    block = max(IMAGES_PER_SUM, -(-B * O * K // LARGEST_SUMS))
-    blocks = -(-B // block)
-    threads = min(blocks, _threads(O * K, dout))
-    weight_sums = empty((blocks if dweight.array.size else 0, O, K))
+    kernels = np.ascontiguousarray(weight).reshape(O, -1)  # (O, C, kh, kw) -> (O, K)
     rows = np.ascontiguousarray(dout).reshape(B, O, -1)  # (B, O, Ho, Wo) -> (B, O, N)
+    plan = Plan.of(x, windows, shape, most=B)
+    part = max(IMAGES_PER_SUM, -(-B * kernels.size // LARGEST_SUMS))
+    part = -(-part // plan.together) * plan.together  # images that lie side by side are in one sum
+    parts = -(-B // part)
+    threads = min(parts, _threads(kernels.size, dout))
+    weight_sums = empty((parts if dweight.array.size else 0, *kernels.shape))
     _backward(
         np.ascontiguousarray(x),
-        np.ascontiguousarray(weight).reshape(O, K),
+        kernels,
         rows,
         dx.array,
         dx.beta,
         weight_sums,
-        empty((threads, K, rows.shape[2])),
-        block,
-        _geometry(windows, shape),
+        *plan.room(threads, kernels),
+        part,
+        plan.geometry,
+        plan.together,
+        plan.tile,
         threads,
     )
     if dweight.array.size:
@@ -119,91 +138,40 @@ def _store(total: Array, gradient: Slot) -> None:
 
 
 @kernel(
-    "void(f4[:, :, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, :, ::1], f4, f4[:, :, ::1], f4[:, :, ::1], i8, "
-    "i8[::1], i8)"
+    "void(f4[:, :, :, ::1], f4[:, ::1], f4[:, :, ::1], f4[:, :, :, ::1], f4, f4[:, :, ::1], f4[:, ::1], "
+    "f4[:, :, ::1], f4[:, :, ::1], i8, i8[::1], i8, i8, i8)"
 )
-def _backward(x, weight, dout, dx, beta, weight_sums, room, block, geometry, threads):
+def _backward(
+    x, weight, dout, dx, beta, weight_sums, block_room, column_room, row_room, part, geometry, together, tile, threads
+):
     B, O, N = dout.shape
-    K = weight.shape[1]
+    K, width = column_room.shape[1:]
     for t in prange(threads):
-        columns = room[t]
-        first, end = chunk((B + block - 1) // block, t, threads)
-        for s in range(first, end):
-            for b in range(s * block, min(B, (s + 1) * block)):
-                if weight_sums.size:
-                    _fill(x[b], columns, geometry)
-                    kept = 0.0 if b == s * block else 1.0
-                    gemm_nt(O, K, N, 1.0, dout[b], N, columns, N, kept, weight_sums[s], K)
-                if dx.size:
-                    gemm_tn(K, N, O, 1.0, weight, K, dout[b], N, 0.0, columns, N)
-                    if beta == 0:
-                        dx[b] = np.float32(0)
-                    _fold(columns, dx[b], geometry)
-
-
-@device
-def _fill(image, columns, geometry):
-    """Columns (K, N) = the elements of all windows of an image (C, H, W); padding is 0."""
-    kh, kw, sh, sw, ph, pw, dh, dw, Ho, Wo = geometry
-    C, H, W = image.shape
-    for k in range(C * kh * kw):
-        c, i, j = k // (kh * kw), k // kw % kh, k % kw
-        row, top, left = columns[k], i * dh - ph, j * dw - pw
-        lo, hi = _inside(left, sw, W, Wo)
-        for h in range(Ho):
-            out, y = row[h * Wo : (h + 1) * Wo], top + h * sh
-            if y < 0 or y >= H or hi <= lo:
-                out[:] = np.float32(0)
-                continue
-            out[:lo] = np.float32(0)
-            out[hi:] = np.float32(0)
-            part, pixels = out[lo:hi], image[c, y, left + lo * sw :]
-            if sw == 1:  # a loop of its own, which LLVM turns into a copy
-                for n in range(part.size):
-                    part[n] = pixels[n]
-            else:
-                for n in range(part.size):
-                    part[n] = pixels[n * sw]
-
-
-@device
-def _fold(columns, image, geometry):
-    """Add the elements (K, N) of all windows to the image (C, H, W) that they come from."""
-    kh, kw, sh, sw, ph, pw, dh, dw, Ho, Wo = geometry
-    C, H, W = image.shape
-    for k in range(C * kh * kw):
-        c, i, j = k // (kh * kw), k // kw % kh, k % kw
-        row, top, left = columns[k], i * dh - ph, j * dw - pw
-        lo, hi = _inside(left, sw, W, Wo)
-        for h in range(Ho):
-            y = top + h * sh
-            if y < 0 or y >= H or hi <= lo:
-                continue
-            part, pixels = row[h * Wo + lo : h * Wo + hi], image[c, y, left + lo * sw :]
-            if sw == 1:
-                for n in range(part.size):
-                    pixels[n] += part[n]
-            else:
-                for n in range(part.size):
-                    pixels[n * sw] += part[n]
-
-
-@device
-def _inside(left, step, width, count):
-    """The windows, of ``count`` that begin ``step`` apart from ``left`` on, whose first element is in a row."""
-    lo = (-left + step - 1) // step if left < 0 else 0
-    hi = (width - left + step - 1) // step if left < width else 0
-    return lo, min(count, hi)
+        block, columns, rows = block_room[t], column_room[t], row_room[t]  # (C Hp Wp G,), (K, tile G), (O, tile G)
+        first, end = chunk((B + part - 1) // part, t, threads)
+        for start in range(first * part, min(B, end * part), together):
+            G = min(together, B - start)
+            if weight_sums.size:
+                interleave(x[start : start + G], block, geometry)
+                for n in range(0, N, tile):
+                    count = min(tile, N - n)
+                    interleave_rows(dout[start : start + G], rows, n, count)
+                    fill(block, columns, n, count, G, geometry)
+                    kept = 0.0 if start % part == 0 and n == 0 else 1.0
+                    gemm_nt(O, K, count * G, 1.0, rows, width, columns, width, kept, weight_sums[start // part], K)
+            if dx.size:
+                block[:] = np.float32(0)
+                for n in range(0, N, tile):
+                    count = min(tile, N - n)
+                    interleave_rows(dout[start : start + G], rows, n, count)
+                    gemm_tn(K, count * G, O, 1.0, weight, K, rows, width, 0.0, columns, width)
+                    fold(block, columns, n, count, G, geometry)
+                separate(block, dx[start : start + G], beta, geometry)
 
 
 def _covered(x: Array, weight: Array, groups: int) -> bool:
     """Whether the kernels take these: products of half precision and of groups are left to the reference."""
     return available and groups == 1 and x.dtype == weight.dtype == np.float32 and min(x.size, weight.size) > 0
-
-
-def _geometry(windows: Windows, shape: tuple[int, ...]) -> Array:
-    """Kernel, stride, padding, dilation and the number of windows, each vertical and horizontal: (10,)."""
-    return np.array([n for pair in (*windows, shape[2:]) for n in pair], np.int64)
 
 
 def _threads(weights: int, out: Array) -> int:
