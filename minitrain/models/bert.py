@@ -29,7 +29,7 @@ from ..ops.norms.residual_layer_norm import ResidualLayerNormCache
 from ..ops.sequences.mean_pool import mean_pool_backward, mean_pool_forward
 from ..random import Key, fold
 from .common.blocks import backward_blocks, check_unused, forward_blocks
-from .common.config import TransformerConfig, check_config
+from .common.config import TransformerConfig, check_config, check_text_pool
 from .common.embedding import check_tokens
 from .flops import Flops, attention_flops, linear_flops
 
@@ -62,7 +62,8 @@ class BertConfig(TransformerConfig):
     eps: float = field(default=1e-12, kw_only=True)
 
     def check_together(self) -> None:
-        """Check that there are no labels to smooth."""
+        """Check that texts can be pooled so, and that there are no labels to smooth."""
+        check_text_pool(self)
         if self.label_smoothing:
             raise ConfigError(f"label_smoothing = {self.label_smoothing}: a BERT has no loss of its own; leave it out")
 

@@ -30,7 +30,7 @@ class ClipConfig(CheckedConfig):
         n_layer: number of blocks of the image encoder.
         n_head: number of its heads; divides ``n_embd``.
         n_embd: its width.
-        pool: ``"mean"`` pools all patches, ``"first"`` a class token.
+        pool: ``"mean"`` pools all patches, ``"first"`` takes a class token, ``"concat"`` all patches side by side.
         stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions.
         stem_depth: convolutions of the stem after each that halves the image, which keep its size.
         text_layer: number of blocks of the text encoder.

@@ -16,7 +16,7 @@ from ..nn.attention.positions import LearnedPositions
 from ..nn.layers.embedding import Embedding
 from ..random import Key
 from .common.classifier import Classifier
-from .common.config import ClassifierConfig
+from .common.config import ClassifierConfig, check_text_pool
 from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward
 from .flops import Flops, attention_flops, linear_flops
 
@@ -36,6 +36,10 @@ class EncoderConfig(ClassifierConfig):
     n_classes: int
     block_size: int = 64
     pool: str = "mean"
+
+    def check_together(self) -> None:
+        """Check that texts can be pooled so."""
+        check_text_pool(self)
 
 
 class Encoder(Classifier):

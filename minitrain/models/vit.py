@@ -20,7 +20,8 @@ class ViTConfig(ClassifierConfig):
         channels: number of channels of an image, 1 for grey and 3 for colour.
         n_classes: number of classes.
         pool: ``"first"`` classifies the class token, a trained vector before the patches; ``"mean"`` classifies the
-            mean of the patches, without a class token.
+            mean of the patches, and ``"concat"`` all patches side by side, both without a class token. Where things
+            have their place in the image, ``"concat"`` learns from fewer images; its head has a weight for each patch.
         stem: how a patch becomes a vector: ``"patch"`` by one linear map, ``"conv"`` by strided convolutions (see
             `ConvStem`); ``patch`` is then a power of 2.
         stem_depth: convolutions of the stem after each that halves the image, which keep its size.

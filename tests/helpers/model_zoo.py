@@ -167,6 +167,7 @@ KINDS = {
     "seq2seq, pointer": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE | {"pointer": True, "label_smoothing": 0.1}, pairs),
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
+    "vit, concat": Kind(ViT, ViTConfig, IMAGE | {"pool": "concat"}, images),
     "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),
     "vit, deep stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv", "stem_depth": 1}, images),
     "captioner": Kind(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minitrain.errors import ConfigError, DataError, ShapeError
-from minitrain.models import EncoderConfig, GPTConfig, LlamaConfig, Seq2Seq, Seq2SeqConfig, ViTConfig
+from minitrain.models import BertConfig, EncoderConfig, GPTConfig, LlamaConfig, Seq2Seq, Seq2SeqConfig, ViTConfig
 from minitrain.nn import ConvStem
 from minitrain.nn.core.init import generator
 from tests.helpers.model_checks import stir
@@ -200,7 +200,7 @@ class TestSeq2Seq:
 class TestViT:
     def test_the_order_of_patches_matters(self):
         """The same patches in another place are another picture."""
-        for name in ("vit", "vit, mean"):
+        for name in ("vit", "vit, mean", "vit, concat"):
             model, image = build(name), np.random.default_rng(0).standard_normal((1, 2, 6, 6))
             flipped = np.concatenate([image[:, :, 3:], image[:, :, :3]], axis=2)
             assert moved(model.forward(image)[0], model.forward(flipped)[0]).all()
@@ -210,6 +210,21 @@ class TestViT:
         mean = KINDS["vit, mean"].build()
         assert mean.pos_emb.weight.data.shape == (4, 8)
         assert "class_token" not in mean.state_dict()
+
+    def test_concatenated_patches_have_a_weight_each(self):
+        """With the same head for each patch, divided by their number, the logits are those of the mean."""
+        model, mean = build("vit, concat"), build("vit, mean", bias=True)
+        head = mean.head.weight.data
+        state = mean.state_dict()
+        model.load_state_dict(state | {"head.weight": np.tile(head / 4, (1, 4))})  # (5, 8) -> (5, 4 x 8)
+        image = np.random.default_rng(0).standard_normal((3, 2, 6, 6))
+        np.testing.assert_allclose(model.forward(image)[0], mean.forward(image)[0], rtol=1e-12)
+
+    def test_texts_are_not_concatenated(self):
+        sizes = {"vocab_size": 11, "block_size": 6, "n_layer": 1, "n_head": 1, "n_embd": 8}
+        for config, more in ((EncoderConfig, {"n_classes": 2}), (BertConfig, {})):
+            with pytest.raises(ConfigError, match="pool = 'concat' is for images"):
+                config(**sizes, **more, pool="concat")
 
     def test_vectors_of_a_stem_see_beyond_their_patch(self):
         """A pixel reaches the patches next to its own, and none further away."""

@@ -141,7 +141,7 @@ class TorchViT(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(C)) if first else None
         self.positions = nn.Parameter(torch.zeros(config.patches + first, C))
         self.stack = encoder_stack(config)
-        self.head = nn.Linear(C, config.n_classes)
+        self.head = nn.Linear(C * (config.patches if config.pool == "concat" else 1), config.n_classes)
 
     def places(self) -> Places:
         places = whole("patch_emb.project", self.patches) | {"pos_emb.weight": (self.positions, ALL)}
@@ -158,6 +158,8 @@ class TorchViT(nn.Module):
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1)
         x = self.stack(x + self.positions)
+        if self.config.pool == "concat":
+            return self.head(x.flatten(1))
         return self.head(x[:, 0] if self.class_token is not None else x.mean(1))
 
 

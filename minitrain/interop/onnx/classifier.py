@@ -89,6 +89,8 @@ def _classified(g: Graph, x: Name, places: Places, lengths: Name | None, model: 
     x = norm(g, x, model.norm)
     if model.config.pool == "first":
         pooled = g.node("Gather", x, g.constant(0, np.int64), axis=1)  # (B, T, C) -> (B, C)
+    elif model.config.pool == "concat":
+        pooled = g.node("Reshape", x, g.ints(0, -1))  # (B, T, C) -> (B, T C)
     elif lengths is None:
         pooled = mean(g, x, 1, keepdims=0)
     else:

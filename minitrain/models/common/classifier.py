@@ -31,7 +31,7 @@ class ClassifierCache(NamedTuple):
 
     embedding: Any
     blocks: list[PreNormBlockCache]
-    top: list[LayerNormCache | MeanPoolCache | LinearCache]
+    top: list[LayerNormCache | MeanPoolCache | LinearCache | None]  # no pooling where vectors are side by side
 
 
 class Classifier(CrossEntropyModel):
@@ -70,7 +70,14 @@ class Classifier(CrossEntropyModel):
             for rate in drop_path_rates(config.drop_path, config.n_layer)
         ]
         self.norm = LayerNorm(config.n_embd, bias=config.bias, dtype=dtype)
-        self.head = Linear(config.n_embd, config.n_classes, init_rng, dtype=dtype)
+        # The scale of the first logits does not depend on how many vectors are side by side.
+        std = 0.02 / self.pooled**0.5
+        self.head = Linear(config.n_embd * self.pooled, config.n_classes, init_rng, std=std, dtype=dtype)
+
+    @property
+    def pooled(self) -> int:
+        """Number of positions side by side that the head reads."""
+        return 1
 
     @abstractmethod
     def make_embedding(self, init_rng: np.random.Generator, dtype: Any) -> None:
@@ -100,9 +107,13 @@ class Classifier(CrossEntropyModel):
         x, embedding = self.embed(inputs, key=fold(key, "embedding"))  # (B, T, C)
         x, blocks = forward_blocks(self.blocks, x, key_lengths=lengths, key=key)
         x, norm = self.norm.forward(x)
-        # Pooling the first position is a mean over one position.
-        pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
-        pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
+        pool = None
+        if self.config.pool == "concat":
+            pooled = x.reshape(len(x), -1)  # (B, T, C) -> (B, T C)
+        else:
+            # Pooling the first position is a mean over one position.
+            pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
+            pooled, pool = mean_pool_forward(x, key_lengths=pooled_lengths)  # (B, T, C) -> (B, C)
         logits, head = self.head.forward(pooled, key=key)
         return logits, ClassifierCache(embedding, blocks, [norm, pool, head])
 
@@ -116,7 +127,11 @@ class Classifier(CrossEntropyModel):
         check_unused(self, self.blocks, cache.blocks)
         top: list[Any] = cache.top
         dpooled = self.head.backward(dlogits, top.pop())
-        dx = mean_pool_backward(dpooled, top.pop())  # (B, C) -> (B, T, C)
+        pool = top.pop()
+        if pool is None:
+            dx = dpooled.reshape(len(dpooled), self.pooled, -1)  # (B, T C) -> (B, T, C)
+        else:
+            dx = mean_pool_backward(dpooled, pool)  # (B, C) -> (B, T, C)
         dx = self.norm.backward(dx, top.pop())
         dx = backward_blocks(self.blocks, dx, cache.blocks)
         self.embed_backward(dx, cache.embedding)

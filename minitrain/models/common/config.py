@@ -17,8 +17,8 @@ from ...ops.activations.gelu import FORMS
 POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 """How a decoder knows where a token is: a table or waves added to its vector, or rotations or ALiBi in attention."""
 
-POOLINGS = ("mean", "first")
-"""What the head classifies: the mean of all positions that are not padding, or the first position."""
+POOLINGS = ("mean", "first", "concat")
+"""What the head classifies: the mean of all positions that are not padding, the first position, or all side by side."""
 
 STEMS = ("patch", "conv")
 """How the vectors of an image's patches are made: by a linear map, or by convolutions."""
@@ -185,6 +185,12 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "positions": one_of(POSITIONS),
 }
 """The check of a field by its name."""
+
+
+def check_text_pool(config: Any) -> None:
+    """Raise a ``ConfigError`` for a pooling that needs inputs of one length, which texts are not."""
+    if config.pool == "concat":
+        raise ConfigError("pool = 'concat' is for images, which have one size; for texts use 'mean' or 'first'")
 
 
 def check_heads(config: Any) -> None:

@@ -85,6 +85,11 @@ class EmbedsImages:
         """Length T of the sequence: the patches, and the class token if there is one."""
         return self.patches + (self.class_token is not None)
 
+    @property
+    def pooled(self) -> int:
+        """Number of positions side by side that a head reads."""
+        return self.patches if self.config.pool == "concat" else 1
+
     def embed(self, inputs: Array, *, key: Key | None) -> tuple[Array, ImageEmbedCache]:
         """Map images (B, channels, image_size, image_size) to x (B, T, C).
 

@@ -40,7 +40,7 @@ def test_an_encoder(name, opset, open_graph):
 
 @every_runtime
 @every_opset
-@pytest.mark.parametrize("name", ["vit", "vit, mean", "vit, stem"])
+@pytest.mark.parametrize("name", ["vit", "vit, mean", "vit, concat", "vit, stem"])
 def test_a_vision_transformer(name, opset, open_graph):
     model = stir(KINDS[name].build())
     run = open_graph(vit_graph(model, opset))
@@ -65,7 +65,7 @@ def test_every_constant_is_used(opset):
     pairs, both = KINDS["seq2seq"].build(), {"opset": opset}
     graphs = [build(pairs, **both) for build in (seq2seq.joint_graph, seq2seq.encoder_graph, seq2seq.decoder_graph)]
     graphs += [encoder_graph(KINDS[name].build(), **both) for name in ("encoder", "encoder, first")]
-    graphs += [vit_graph(KINDS[name].build(), **both) for name in ("vit", "vit, mean", "vit, stem")]
+    graphs += [vit_graph(KINDS[name].build(), **both) for name in ("vit", "vit, mean", "vit, concat", "vit, stem")]
     for graph in graphs:
         assert graph.constants.keys() <= {name for node in graph.nodes for name in node.inputs}
 
