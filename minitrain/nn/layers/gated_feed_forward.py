@@ -24,7 +24,7 @@ class GatedFeedForwardCache(NamedTuple):
     gate: Any  # LinearCache, or the part that ``forget_input`` keeps
     up: Any  # likewise
     gated: SwigluCache | GegluCache
-    down: tuple[Array, Array | None]  # what ``down`` keeps without its input
+    down: Any  # what ``down`` keeps without its input
 
 
 class GatedFeedForward(Module):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend.arrays import Array
+from ...backend.precision import is_half
 from ...ops.contract.op import Target
 from ...ops.linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
 from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ...ops.linear.operands import as_operand
 from ...random import Key
 from ..core.checks import check_sizes
 from ..core.init import normal
 from ..core.module import Module
 from ..core.parameter import Parameter, into
+
+
+class Forgotten(NamedTuple):
+    """What ``forget_input`` keeps."""
+
+    cache: Any  # without x
+    half: str | None  # the dtype of x if it had 16 bits, for the backward follows it
 
 
 class Linear(Module):
@@ -63,13 +72,13 @@ class Linear(Module):
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
         return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
 
-    def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
+    def forget_input(self, cache: LinearCache) -> Forgotten:
         """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
-        return cache.weight, cache.bias
+        return Forgotten(cache._replace(x=None), cache.x.dtype.name if is_half(cache.x) else None)
 
-    def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
+    def recall_input(self, kept: Forgotten, x: Array) -> Any:
         """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
-        return LinearCache(x, *kept)
+        return kept.cache._replace(x=x if kept.half is None else as_operand(x, name=kept.half))
 
     def forward_after_gelu(
         self, hidden: Array, *, approximate: str, key: Key | None = None

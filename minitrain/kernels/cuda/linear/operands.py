@@ -36,6 +36,11 @@ def operand_like(x: Array, kept: Array) -> Array:
     return rounded(x, kept.dtype) if is_half(kept) and x.dtype == np.float32 else contiguous(x)
 
 
+def as_operand(x: Array, *, name: str) -> Array:
+    """See ``ops.linear.operands.as_operand``."""
+    return rounded(x, half_dtype(name))
+
+
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     """float32 numbers rounded to 16 bits."""
     x = contiguous(x)
