@@ -140,11 +140,10 @@ def test_it_learns_almost_as_well_as_16_bits() -> None:
             for t in range(1, 17):
                 tokens[:, t] = following[tokens[:, t - 1], rng.integers(0, 2, 8)]
             with use_precision(precision):
-                update = train_step(
-                    model, optimizer, [Batch(tokens[:, :-1], tokens[:, 1:])], lr=1e-2, max_grad_norm=1.0
-                )
+                batch = Batch(tokens[:, :-1], tokens[:, 1:])
+                update = train_step(model, optimizer, [(0, batch)], lr=1e-2, max_grad_norm=1.0)
             last.append(float(update.loss))
-        losses[precision] = np.mean(last[-10:])
+        losses[precision] = np.mean(last[-10:]) / 128
     assert losses["bfloat16"] < 0.95
     assert abs(losses["float8"] - losses["bfloat16"]) < 0.02
     assert losses["float8"] != losses["bfloat16"]
