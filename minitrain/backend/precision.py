@@ -6,8 +6,8 @@ The policy is one word for a whole computation. Under ``"bfloat16"`` or ``"float
 - What an operation keeps of an operand for its backward, it keeps in 16 bits.
 - Everything else stays in float32: weights, their gradients, optimizer state, norms, softmax sums, losses.
 
-Under ``"float8"`` the products of feed-forward layers have operands of 8 bits (``float8.py``), and all others are those
-of ``"bfloat16"``.
+Under ``"float8"`` the products of feed-forward layers have operands of 8 bits (``cuda/float8.py``), and all others are
+those of ``"bfloat16"``.
 
 The policy decides in the forward. The backward follows its cache: where the kept operand has 16 bits, the gradients
 that are multiplied with it are rounded the same way. So a backward outside the ``with`` block still fits its forward.

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array, to_numpy
-from ..backend.float8 import E4M3, E5M2
+from ..backend.cuda.float8 import E4M3, E5M2
 from ..backend.kernels_mode import use_kernels
 from ..backend.precision import before_rounding, check_precision, use_precision
 from .gradients import check_gradients, functions_of

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ...errors import ShapeError
 from ..arrays import Array, array_module, is_cupy
-from ..float8 import MULTIPLE, Float8Format, float8_values
 from .device import check_float8_capability
+from .float8 import MULTIPLE, Float8Format, float8_values
 from .gemm import planner_for
 from .launch import address_of
 from .products.bindings import binding

@@ -1,8 +1,8 @@
 """A linear map of a feed-forward layer, with or without GELU before it, that may be multiplied in 8 bits.
 
-Under the precision ``float8`` its three products have operands of 8 bits (``backend/float8.py``): e4m3 for the input
-and the weight, e5m2 for the gradient. Sums and results stay float32. Under all other precisions, and where a width is
-no multiple of 16, it is ``linear`` or ``gelu_linear``.
+Under the precision ``float8`` its three products have operands of 8 bits (``backend/cuda/float8.py``): e4m3 for the
+input and the weight, e5m2 for the gradient. Sums and results stay float32. Under all other precisions, and where a
+width is no multiple of 16, it is ``linear`` or ``gelu_linear``.
 
 Each array has one scale, from its own numbers in this call. Nothing is remembered from call to call.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...backend.arrays import Array
-from ...backend.float8 import E4M3, E5M2, float8_scale, takes_float8, to_float8
+from ...backend.cuda.float8 import E4M3, E5M2, float8_scale, takes_float8, to_float8
 from ...backend.precision import operand, wide
 from ...errors import ShapeError
 from ..activations.gelu import FORMS, gelu_backward, gelu_forward

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend.cuda.float8 import E4M3, E5M2, Float8Format, float8_dtype, float8_scale, to_float8
 from minitrain.backend.cuda.float8_gemm import Float8, float8_matmul
 from minitrain.backend.cuda.gemm import close_planners
 from minitrain.backend.cuda.products import cublaslt, cublaslt_ctypes
 from minitrain.backend.cuda.products.bindings import use_binding
-from minitrain.backend.float8 import E4M3, E5M2, Float8Format, float8_dtype, float8_scale, to_float8
 from minitrain.backend.precision import half_dtype
 from minitrain.errors import DeviceError
 from minitrain.testing.cuda.cublaslt import FakeCublasLt, FakeCublasLtError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from minitrain.backend.float8 import E4M3, E5M2, Float8Format, float8_dtype, float8_scale, float8_values, to_float8
+from minitrain.backend.cuda.float8 import E4M3, E5M2, Float8Format, float8_dtype, float8_scale, float8_values, to_float8
 from minitrain.kernels.cuda.classification.linear_cross_entropy import _SCALE
 from minitrain.kernels.cuda.common.ids import _WATCH
 from minitrain.kernels.cuda.common.sizes import blocks_for

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minitrain.backend.cuda.float8 import E4M3, float8_dtype, float8_scale, to_float8
 from minitrain.backend.cuda.float8_gemm import Float8, float8_matmul
 from minitrain.backend.cuda.launch import record_launches
 from minitrain.backend.cuda.products.bindings import use_binding
-from minitrain.backend.float8 import E4M3, float8_dtype, float8_scale, to_float8
 from minitrain.backend.precision import use_precision
 from minitrain.backend.targets import SKIP, Into
 from minitrain.errors import DeviceError, ShapeError

@@ -1,4 +1,4 @@
-// Numbers of 8 bits, backend/float8.py. The rounding is done here with whole numbers and float arithmetic that is exact, not
+// Numbers of 8 bits, backend/cuda/float8.py. The rounding is done here with whole numbers and float arithmetic that is exact, not
 // by an instruction, so it is the same on every card and in the emulator.
 #pragma once
 #include <half.cuh>

@@ -1,4 +1,4 @@
-// Operands of 8 bits, backend/float8.py: the scale of an array, and its rounded numbers as they lie or turned. F is what
+// Operands of 8 bits, backend/cuda/float8.py: the scale of an array, and its rounded numbers as they lie or turned. F is what
 // comes before the product, GELU or nothing, so that an activation exists in 8 bits alone.
 //
 // The largest magnitude is found among the bits of the numbers as whole numbers: these have the order of the magnitudes,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ....backend.arrays import Array, array_module
+from ....backend.cuda.float8 import E4M3, E5M2, MULTIPLE, Float8Format
 from ....backend.cuda.float8_gemm import Float8
 from ....backend.cuda.launch import Source
-from ....backend.float8 import E4M3, E5M2, MULTIPLE, Float8Format
 from ..activations.elementwise import GELU_EXACT, GELU_TANH, gelu_functor
 from ..common.sizes import THREADS, blocks_for, ceil_div, vector_width
 from .operands import CODES
@@ -49,7 +49,7 @@ def functor_of(gelu: str | None) -> str:
 
 
 def float8_scale(x: Array, form: Float8Format, functor: str = PLAIN) -> Array:
-    """The scale of f(x), see ``backend.float8.float8_scale``: () float32. ``x`` is C-contiguous and not empty."""
+    """The scale of f(x), see ``backend.cuda.float8.float8_scale``: () float32. ``x`` is C-contiguous and not empty."""
     xp = array_module(x)
     V = vector_width(x.size, x)
     parts = blocks_for(x.size // V)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ....backend.arrays import Array, array_module
+from ....backend.cuda.float8 import E4M3, E5M2, takes_float8
 from ....backend.cuda.float8_gemm import Float8, float8_matmul
-from ....backend.float8 import E4M3, E5M2, takes_float8
 from ....backend.targets import SKIP, Target
 from ..common.sizes import blocks_for, vector_width
 from ..common.targets import contiguous, slot

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend.float8 import (
+from minitrain.backend.cuda.float8 import (
     E4M3,
     E5M2,
     Float8Format,

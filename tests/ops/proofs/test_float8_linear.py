@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minitrain.backend.float8 import E4M3, E5M2, float8_scale, to_float8
+from minitrain.backend.cuda.float8 import E4M3, E5M2, float8_scale, to_float8
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ShapeError
 from minitrain.nn.layers.feed_forward import FeedForward

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, array_module
-from .precision import changed, current_precision
+from ..arrays import Array, array_module
+from ..precision import changed, current_precision
 
 
 class Float8Format(NamedTuple):
