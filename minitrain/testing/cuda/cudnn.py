@@ -59,7 +59,8 @@ def dtype_of(kind: data_type) -> np.dtype[Any]:
 
         found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return found
-    return np.dtype(kind.value)
+    plain: np.dtype[Any] = np.dtype(kind.value)
+    return plain
 
 
 class Tensor:
@@ -92,13 +93,14 @@ class Tensor:
     def nbytes(self) -> int:
         """From its first number to behind its last one."""
         assert self.kind is not None
-        return (1 + sum((n - 1) * s for n, s in zip(self.dim, self.stride, strict=True))) * dtype_of(self.kind).itemsize
+        numbers: int = 1 + sum((n - 1) * s for n, s in zip(self.dim, self.stride, strict=True))
+        return numbers * dtype_of(self.kind).itemsize
 
     def at(self, address: int) -> np.ndarray[Any, Any]:
         """A view of memory."""
         assert self.kind is not None
         dtype = dtype_of(self.kind)
-        memory = (ctypes.c_ubyte * self.nbytes()).from_address(address)
+        memory: Any = (ctypes.c_ubyte * self.nbytes()).from_address(address)
         return np.ndarray(self.dim, dtype, memory, 0, tuple(dtype.itemsize * s for s in self.stride))
 
 
@@ -213,7 +215,7 @@ class Graph:
         k, v = (np.repeat(wide[name], groups, axis=1) for name in "kv")  # (B, G, S, D) -> (B, H, S, D)
         scores = np.float32(self._options["scale"]) * (wide["q"] @ k.swapaxes(2, 3))
         if self._options["causal"]:  # aligned to the first query and the first key
-            scores = np.where(np.tri(*scores.shape[2:], dtype=bool), scores, -np.inf)
+            scores = np.where(np.tri(*scores.shape[2:], dtype=np.bool_), scores, -np.inf)
         if self._operation == "sdpa":
             largest = scores.max(axis=3, keepdims=True)
             stats = largest + np.log(np.exp(scores - largest).sum(axis=3, keepdims=True))
@@ -306,9 +308,9 @@ class FakeCudnn:
     def pygraph(
         self,
         *,
-        io_data_type: data_type,
-        intermediate_data_type: data_type,
-        compute_data_type: data_type,
+        io_data_type: Any,
+        intermediate_data_type: Any,
+        compute_data_type: Any,
         handle: Handle,
     ) -> Graph:
         """An empty graph."""
