@@ -7,7 +7,9 @@
 #include <float8.cuh>
 #include <reduce.cuh>
 
-struct Plain { static __device__ __forceinline__ Activation at(float x) { return {x, 1.f}; } };
+struct Plain;
+template <class F> __device__ __forceinline__ float before_product(float x) { return F::at(x).value; }
+template <> __device__ __forceinline__ float before_product<Plain>(float x) { return x; }
 
 #define FOR_EACH_PACK(i, n, V)                                                                                        \
     for (long long i = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V; i < n; i += (long long)gridDim.x * blockDim.x * V)
@@ -27,7 +29,7 @@ __global__ void __launch_bounds__(256) largest(const T* __restrict__ x, unsigned
     unsigned bits = 0;
     FOR_EACH_PACK(i, n, V) {
         const Pack<V> a = load_wide<V>(x + i);
-        for (int k = 0; k < V; ++k) bits = max(bits, __float_as_uint(F::at(a.v[k]).value) & 0x7fffffffu);
+        for (int k = 0; k < V; ++k) bits = max(bits, __float_as_uint(before_product<F>(a.v[k])) & 0x7fffffffu);
     }
     bits = block_largest(bits, scratch);
     if (threadIdx.x == 0) partial[blockIdx.x] = bits;
@@ -51,7 +53,7 @@ round_float8(const T* __restrict__ x, const float* __restrict__ scale, unsigned 
     FOR_EACH_PACK(i, n, V) {
         const Pack<V> a = load_wide<V>(x + i);
         Stored<unsigned char, V> stored;
-        for (int k = 0; k < V; ++k) stored.v[k] = to_float8<Form>(F::at(a.v[k]).value * inverse);
+        for (int k = 0; k < V; ++k) stored.v[k] = to_float8<Form>(before_product<F>(a.v[k]) * inverse);
         *reinterpret_cast<Stored<unsigned char, V>*>(codes + i) = stored;
     }
 }
@@ -70,7 +72,7 @@ turn_float8(const T* __restrict__ x, const float* __restrict__ scale, unsigned c
         unsigned char code = 0;
         if (r < rows && c < columns) {
             const size_t at = (size_t)r * columns + c;
-            code = to_float8<Form>(F::at(to_float(x[at])).value * inverse);
+            code = to_float8<Form>(before_product<F>(to_float(x[at])) * inverse);
             if (codes) codes[at] = code;
         }
         tile[threadIdx.x][i] = code;
