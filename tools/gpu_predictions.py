@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from minitrain.profiling.gpu import CARDS, Kernel, LlamaShape, Shape, decoding_step, llama_step, predict, training_step
 from minitrain.profiling.gpu.predict import DEFAULT, kernel_seconds
@@ -37,20 +38,26 @@ def training_table() -> str:
     """Tokens per second of four models on each card."""
     cases: list[tuple[str, Shape | LlamaShape, int, bool]] = [
         ("GPT-2 124M, 64 x 1024", GPT2, 64, False),
+        ("the same, feed-forward in float8", GPT2, 64, False),
         ("Llama 124M, 64 x 1024", LLAMA, 64, False),
+        ("the same, feed-forward in float8", LLAMA, 64, False),
         ("`baby`, 64 x 256", BABY, 64, False),
         ("`char`, 12 x 64", CHAR, 12, False),
         ("`char`, one graph", CHAR, 12, True),
     ]
     rows: list[list[object]] = []
     for name, shape, batch, graph in cases:
-        kernels = llama_step(shape, batch) if isinstance(shape, LlamaShape) else training_step(shape, batch)
+        step: Any = llama_step if isinstance(shape, LlamaShape) else training_step
+        float8 = name.endswith("float8")
+        kernels = step(shape, batch, float8=float8)
         tokens = batch * shape.length
-        found = [predict(kernels, card, "bfloat16", graph=graph) for card in CARDS.values()]
-        rows.append([name, found[0].launches, *(f"{rounded(tokens / p.seconds):,}" for p in found)])
-        if batch * shape.length == 64 * 1024:  # the two large ones
+        cards = [card if card.float8 or not float8 else None for card in CARDS.values()]
+        found = [card and predict(kernels, card, "bfloat16", graph=graph) for card in cards]
+        launches = sum(kernel.launches for kernel in kernels)
+        rows.append([name, launches, *(f"{rounded(tokens / p.seconds):,}" if p else "–" for p in found)])
+        if batch * shape.length == 64 * 1024 and not float8:  # the two large ones
             peaks = [card.half for card in CARDS.values()]
-            shares = [shape.flops(tokens) / p.seconds / peak for p, peak in zip(found, peaks, strict=True)]
+            shares = [shape.flops(tokens) / p.seconds / peak for p, peak in zip(found, peaks, strict=True) if p]
             rows.append(["its share of the peak, by 6 N + 6 L C T", "", *(f"{share:.0%}" for share in shares)])
     return table(["tokens per second, bfloat16", "launches", *(card.name for card in CARDS.values())], rows)
 
@@ -71,24 +78,32 @@ def decoding_table() -> str:
 
 def where_time_goes() -> str:
     """The kernels that take most of a step of GPT-2 on an H100."""
-    card, seconds = CARDS["H100"], dict[str, float]()
-    kernels = training_step(GPT2, 64)
-    for kernel in kernels:
-        name = group(kernel)
-        seconds[name] = seconds.get(name, 0) + kernel_seconds(kernel, card, "bfloat16")
+    seconds, in_float8 = (grouped(training_step(GPT2, 64, float8=float8)) for float8 in (False, True))
     total = sum(seconds.values())
     order = sorted(seconds.items(), key=lambda item: -item[1])
     rows: list[list[object]] = [
-        [name, f"{1e3 * time:.1f}", f"{time / total:.0%}"] for name, time in order if time > total / 50
+        [name, f"{1e3 * time:.1f}", f"{time / total:.0%}", f"{1e3 * in_float8.get(name, 0):.1f}"]
+        for name, time in order
+        if time > total / 50
     ]
-    return table(["GPT-2 on an H100", "ms of a step", "share"], rows)
+    rows.append(["all", f"{1e3 * total:.1f}", "", f"{1e3 * sum(in_float8.values()):.1f}"])
+    return table(["GPT-2 on an H100", "ms of a step", "share", "ms with feed-forward in float8"], rows)
+
+
+def grouped(kernels: Iterable[Kernel]) -> dict[str, float]:
+    """Seconds on an H100 of each group of kernels."""
+    seconds: dict[str, float] = {}
+    for kernel in kernels:
+        name = group(kernel)
+        seconds[name] = seconds.get(name, 0) + kernel_seconds(kernel, CARDS["H100"], "bfloat16")
+    return seconds
 
 
 def group(kernel: Kernel) -> str:
     """The name of a kernel's group."""
-    if kernel.kind == "product":
+    if kernel.kind in ("product", "float8"):
         return "products"
-    return "rounding operands to 16 bits" if kernel.name.startswith("round") else kernel.name
+    return "rounding operands" if kernel.name.startswith("round") else kernel.name
 
 
 def rounded(number: float) -> int:
@@ -100,9 +115,16 @@ def rounded(number: float) -> int:
 def text() -> str:
     """All tables."""
     limits = table(
-        ["published", "bfloat16, TFLOP/s", "TF32", "memory, GB/s", "source"],
+        ["published", "bfloat16, TFLOP/s", "float8", "TF32", "memory, GB/s", "source"],
         [
-            [c.name, f"{c.half / 1e12:.0f}", f"{c.tf32 / 1e12:.0f}", f"{c.bandwidth / 1e9:.0f}", c.source]
+            [
+                c.name,
+                f"{c.half / 1e12:.0f}",
+                f"{c.float8 / 1e12:.0f}" if c.float8 else "–",
+                f"{c.tf32 / 1e12:.0f}",
+                f"{c.bandwidth / 1e9:.0f}",
+                c.source,
+            ]
             for c in CARDS.values()
         ],
     )

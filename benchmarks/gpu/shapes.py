@@ -40,13 +40,13 @@ TRAINING = {
     "gpt2": Workload(
         Size(12, 12, 768, 1024, 64, VOCABULARY, steps=3, rounds=4),
         True,
-        ("minitrain bfloat16",),
+        ("minitrain bfloat16", "minitrain float8"),
         ("eager bfloat16", "compiled bfloat16"),
     ),
     "llama": Workload(
         Size(12, 12, 768, 1024, 64, 32000, steps=3, rounds=4, family="llama", n_kv_head=4),
         False,
-        ("minitrain bfloat16",),
+        ("minitrain bfloat16", "minitrain float8"),
         ("eager bfloat16", "compiled bfloat16"),
     ),
     "baby": Workload(

@@ -29,10 +29,10 @@ def card_of(name: str) -> Card | None:
 def predicted_step(shape: str, card: Card, precision: str, *, graph: bool) -> float | None:
     """Seconds of a training step by the cost model; it knows GPTs alone."""
     size = TRAINING[shape].size
-    if size.family != "gpt":
+    if size.family != "gpt" or (precision == "float8" and not card.float8):
         return None
     model = Shape(size.n_layer, size.n_embd, size.vocab_size, size.block_size)
-    kernels = training_step(model, size.batch_size, half=precision != "float32")
+    kernels = training_step(model, size.batch_size, half=precision != "float32", float8=precision == "float8")
     return predict(kernels, card, precision, graph=graph).seconds
 
 

@@ -1,10 +1,13 @@
-"""Precision: whether the operands of matrix products have 32 bits or 16.
+"""Precision: whether the operands of matrix products have 32 bits, 16 or 8.
 
 The policy is one word for a whole computation. Under ``"bfloat16"`` or ``"float16"``:
 
 - Every product rounds its operands to 16 bits, to the nearest value and ties to even, and sums in float32.
 - What an operation keeps of an operand for its backward, it keeps in 16 bits.
 - Everything else stays in float32: weights, their gradients, optimizer state, norms, softmax sums, losses.
+
+Under ``"float8"`` the products of feed-forward layers have operands of 8 bits (``cuda/float8.py``), and all others are
+those of ``"bfloat16"``.
 
 The policy decides in the forward. The backward follows its cache: where the kept operand has 16 bits, the gradients
 that are multiplied with it are rounded the same way. So a backward outside the ``with`` block still fits its forward.
@@ -26,9 +29,9 @@ import numpy as np
 from ..errors import ConfigError, nearest
 from .arrays import Array, is_array
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float64")
-"""``tf32`` is ``float32`` on a CPU; a GPU will round the operands of products to 11 significant bits. ``float64``
-rounds nothing: it goes with a model of ``dtype="float64"``."""
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "float8", "float64")
+"""``tf32`` is ``float32`` on a CPU; a GPU will round the operands of products to 11 significant bits. ``float8`` trains
+on a GPU only. ``float64`` rounds nothing: it goes with a model of ``dtype="float64"``."""
 HALF = ("bfloat16", "float16")
 
 _precision: ContextVar[str] = ContextVar("precision", default="float32")
@@ -38,6 +41,12 @@ _before_rounding: ContextVar[Callable[[Array, np.dtype[Any]], Array] | None] = C
 def current_precision() -> str:
     """The policy in force, one of ``PRECISIONS``."""
     return _precision.get()
+
+
+def operand_precision() -> str:
+    """The precision of operands in general: that in force, and ``"bfloat16"`` under ``"float8"``."""
+    name = _precision.get()
+    return "bfloat16" if name == "float8" else name
 
 
 @contextmanager
@@ -88,7 +97,7 @@ def is_half(x: object) -> bool:
 
 def operand(x: Array) -> Array:
     """``x`` as the operand of a product: float32 numbers are rounded as the policy says, others stay as they are."""
-    name = _precision.get()
+    name = operand_precision()
     return rounded(x, half_dtype(name)) if name in HALF and x.dtype == np.float32 else x
 
 
@@ -99,10 +108,15 @@ def operand_like(x: Array, kept: Array) -> Array:
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     """``x`` rounded to ``dtype``, to nearest and ties to even. float16 turns numbers above 65,504 into infinity."""
-    if (change := _before_rounding.get()) is not None:
-        x = change(x, dtype)
+    x = changed(x, dtype)
     with np.errstate(over="ignore"):
         return x.astype(dtype)
+
+
+def changed(x: Array, dtype: np.dtype[Any]) -> Array:
+    """What is rounded to ``dtype`` in place of ``x``, see ``before_rounding``."""
+    change = _before_rounding.get()
+    return x if change is None else change(x, dtype)
 
 
 @contextmanager

@@ -95,6 +95,9 @@ from .linear.dropout import dropout_forward as dropout_forward
 from .linear.embedding import EmbeddingCache as EmbeddingCache
 from .linear.embedding import embedding_backward as embedding_backward
 from .linear.embedding import embedding_forward as embedding_forward
+from .linear.float8_linear import Float8LinearCache as Float8LinearCache
+from .linear.float8_linear import float8_linear_backward as float8_linear_backward
+from .linear.float8_linear import float8_linear_forward as float8_linear_forward
 from .linear.gelu_linear import GeluLinearCache as GeluLinearCache
 from .linear.gelu_linear import gelu_linear_backward as gelu_linear_backward
 from .linear.gelu_linear import gelu_linear_forward as gelu_linear_forward

@@ -125,6 +125,8 @@ PRODUCTS: dict[str, Callable[[Call], int]] = {
     "attention_forward": _attention,
     "conv2d_backward": _conv2d_backward,
     "conv2d_forward": _conv2d,
+    "float8_linear_backward": _linear_backward,
+    "float8_linear_forward": _linear,
     "gelu_linear_backward": _linear_backward,
     "gelu_linear_forward": _linear,
     "info_nce_backward": _cosines_backward,

@@ -1,4 +1,4 @@
-"""Check the gradients of 16-bit code, where finite differences fail.
+"""Check the gradients of code with operands of 16 or 8 bits, where finite differences fail.
 
 A short step is lost in the rounding of an operand, and a long one measures a slope elsewhere. So three runs are
 compared, with the same inputs and the same random gradients of the outputs:
@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.arrays import Array, array_module, is_array, to_numpy
+from ..backend.cuda.float8 import E4M3, E5M2
 from ..backend.kernels_mode import use_kernels
-from ..backend.precision import HALF, before_rounding, check_precision, use_precision
+from ..backend.precision import before_rounding, check_precision, use_precision
 from .gradients import check_gradients, functions_of
 from .pairs import argument_names, cotangent_count
 from .refusals import is_floating
@@ -37,7 +38,15 @@ FLOOR = 2e-5  # of a result's size: the rounding of float32 sums, which the rand
 LEAST = 1e-2  # of the largest array: a gradient that is zero in float64 is rounding itself in float32
 CURVATURE = 8.0  # times a squared unit: a function bent between two roundings is off on average, too
 WHOLE, ELEMENT, LENGTH = 2.5, 9.0, 7.0  # standard deviations of random rounding that pass
-DIGITS = {"bfloat16": 8, "float16": 11}  # significant bits
+DIGITS = {"bfloat16": 8, "float16": 11, "float8": 4}  # significant bits of the operands of a forward
+ROUNDINGS = {
+    "bfloat16": (8, -100),
+    "float16": (11, -100),
+    "float8_e4m3fn": (4, 1 - E4M3.bias),
+    "float8_e5m2": (3, 1 - E5M2.bias),
+}
+"""For each dtype that operands are rounded to: its significant bits, and the least exponent that has them. Smaller
+numbers have equal distances."""
 
 
 class HalfResult(NamedTuple):
@@ -79,7 +88,7 @@ def check_half_gradients(
         pair_or_layer: as for `check_gradients`. It rounds its operands as the policy says: by the operations of
             ``minitrain.ops``, or by ``minitrain.backend.precision.operand``.
         inputs: the arguments of the forward. The float64 run gets them in float64, the others in float32.
-        precision: ``"bfloat16"`` or ``"float16"``.
+        precision: ``"bfloat16"``, ``"float16"``, or ``"float8"`` for operations that follow it.
         samples: the number of runs with random rounding.
         settings: for the check in float64; its seed also draws the gradients of the outputs.
         options: keyword arguments of the forward.
@@ -91,8 +100,8 @@ def check_half_gradients(
         GradientMismatch: if the float64 gradient is wrong, or the 16-bit run is off by more than rounding explains.
         GradientCheckError: if it cannot be checked, see `check_gradients`.
     """
-    if check_precision(precision) not in HALF:
-        raise GradientCheckError(f"check_half_gradients is for {' and '.join(HALF)}; use check_gradients for others")
+    if check_precision(precision) not in DIGITS:
+        raise GradientCheckError(f"check_half_gradients is for {', '.join(DIGITS)}; use check_gradients for others")
     inputs = tuple(x.astype(np.float32) if is_array(x) and is_floating(x) else x for x in inputs)
     check_gradients(pair_or_layer, *inputs, settings=settings, **options)
 
@@ -104,7 +113,7 @@ def check_half_gradients(
     with use_precision(precision):
         half = run(np.float32)
         rng = np.random.default_rng([settings.seed, 2])
-        with use_kernels("reference"), before_rounding(lambda x, _: _dithered(x, DIGITS[precision], rng)):
+        with use_kernels("reference"), before_rounding(lambda x, dtype: _dithered(x, dtype, rng)):
             random = [run(np.float32) for _ in range(samples)]
     unit = 2.0 ** -DIGITS[precision]
     numbers = [*exact.values(), *(to_numpy(x) for x in inputs if is_array(x) and is_floating(x))]
@@ -118,10 +127,11 @@ def check_half_gradients(
     return HalfReport(tuple(found for found in compared if isinstance(found, HalfResult)))
 
 
-def _dithered(x: Array, digits: int, rng: np.random.Generator) -> Array:
-    """``x`` moved by up to half a unit of its last place in ``digits``: rounded to nearest, it goes up or down."""
-    _, exponent = np.frexp(to_numpy(x))
-    unit = np.ldexp(np.float32(1), np.maximum(exponent, -100) - digits)
+def _dithered(x: Array, dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
+    """``x`` moved by up to half a unit of its last place in ``dtype``: rounded to nearest, it goes up or down."""
+    digits, least = ROUNDINGS[dtype.name]
+    _, exponent = np.frexp(to_numpy(x))  # of a number from 0.5 to 1: one more than that of its first bit
+    unit = np.ldexp(np.float32(1), np.maximum(exponent, least + 1) - digits)
     return x + array_module(x).asarray(unit * (rng.random(x.shape, np.float32) - np.float32(0.5)))  # type: ignore[no-any-return]
 
 

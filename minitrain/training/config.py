@@ -85,7 +85,8 @@ class TrainingConfig(Section):
     )
     precision: str = setting(
         "float32",
-        "Precision of matrix products and of the activations kept for the backward; the rest stays float32.",
+        "Precision of matrix products and of the activations kept for the backward; the rest stays float32. float8 is "
+        "bfloat16 with the products of feed-forward layers in 8 bits, on a GPU of compute capability 8.9 or newer.",
         one_of=PRECISIONS,
     )
     graphs: str = setting(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..backend.cuda.device import check_float8_device
 from ..backend.precision import HALF
 from ..checkpoint.manifest import Location
 from ..checkpoint.store import CheckpointStore, Warn, is_url, warn_user
@@ -152,9 +153,12 @@ def check_precision_fits(setup: Setup, warn: Warn) -> None:
 
     Raises:
         ConfigError: if they cannot.
+        DeviceError: if the device cannot multiply in 8 bits and should.
     """
     name = setup.arithmetic.precision
-    if name in (*HALF, "float64"):
+    if name == "float8":
+        check_float8_device(setup.device)
+    if name in (*HALF, "float8", "float64"):
         wanted = "float64" if name == "float64" else "float32"
         for path, parameter in setup.model.named_parameters():
             if parameter.data.dtype.name != wanted:

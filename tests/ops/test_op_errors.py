@@ -65,6 +65,7 @@ def plain(name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return {
         "linear": ((x, weight, bias), {}),
         "gelu_linear": ((x, weight, bias), {}),
+        "float8_linear": ((x, weight, bias), {"gelu": "tanh"}),
         "low_rank": ((x, normal(2, C, seed=3), normal(N, 2, seed=4)), {"scale": 0.5}),
         "embedding": ((integers(N, B, T), weight), {}),
         "layer_norm": ((x, normal(C), normal(C, seed=3)), {}),

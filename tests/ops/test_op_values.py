@@ -207,6 +207,9 @@ PLAIN = (
         ),
         "focal": plain_focal,
         "unlikelihood": plain_unlikelihood,
+        "float8_linear": lambda x, *affine, gelu: plain_linear(
+            x if gelu is None else plain_gelu(x, approximate=gelu), *affine
+        ),
         "gelu": plain_gelu,
         "gelu_linear": lambda hidden, *affine, **form: plain_linear(plain_gelu(hidden, **form), *affine),
         "hinge": plain_elementwise(lambda x, y, margin: max(0, margin - y * x)),

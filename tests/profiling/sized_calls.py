@@ -43,6 +43,7 @@ SIZED: dict[str, Callable[..., Arguments]] = {
     "drop_path": lambda B, N: call(normal(B, N), p=0.5, key=Key.from_seed(0)),
     "dropout": lambda B, N: call(normal(B, N), p=0.5, key=Key.from_seed(0)),
     "embedding": lambda N, V, C: call(ids(V, N), normal(V, C)),
+    "float8_linear": lambda R, K, N: call(normal(R, K), normal(N, K), normal(N)),
     "focal": lambda N, V: call(normal(N, V), ids(V, N)),
     "geglu": lambda N: two(N),
     "gelu": lambda N: call(normal(N)),

@@ -40,6 +40,39 @@ def use_gpu(device: str) -> ModuleType:
     return cupy  # type: ignore[no-any-return]
 
 
+def check_float8_device(device: str) -> None:
+    """Refuse a device that cannot multiply in 8 bits.
+
+    Args:
+        device: its name.
+
+    Raises:
+        DeviceError: if it is a CPU, there is no such GPU, or its compute capability is below 8.9.
+    """
+    if device == "cpu":
+        raise DeviceError(
+            "precision=float8 multiplies on the tensor cores of a GPU, and no CPU has such units: use device=cuda, or "
+            "precision=bfloat16"
+        )
+    check_float8_capability(use_gpu(device).cuda.Device().compute_capability)
+
+
+def check_float8_capability(capability: str) -> None:
+    """Refuse a card without tensor cores for 8 bits.
+
+    Args:
+        capability: its compute capability as CuPy says it, such as ``"90"``.
+
+    Raises:
+        DeviceError: if it is below 8.9, the Ada architecture.
+    """
+    if int(capability) < 89:
+        raise DeviceError(
+            "products in float8 need compute capability 8.9 or newer (RTX 40, H100 and later), and this card has "
+            f"{capability[:-1]}.{capability[-1]}: use precision=bfloat16"
+        )
+
+
 def describe_gpus(cupy: Any) -> str:
     """One line for each GPU: its name, compute capability and memory."""
     lines = []

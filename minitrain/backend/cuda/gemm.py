@@ -173,7 +173,7 @@ def _multiply(
     )  # fmt: skip
     vector, at_aux = (0 if x is None else address_of(x) for x in (bias, aux))
     at_a, at_b, at_out = address_of(a), address_of(b), address_of(out)
-    planner = _planner(library, a)
+    planner = planner_for(library, a)
     xp = array_module(a)
     for step_a, step_b, step_out in plan.outer:
         here_a, here_b, here_out = at_a + small * step_a, at_b + small * step_b, at_out + large * step_out
@@ -185,7 +185,8 @@ def _multiply(
         planner.run(here, here_a, here_b, here_out, beta, vector, at_aux, xp)
 
 
-def _planner(library: Any, x: Any) -> Planner:
+def planner_for(library: Any, x: Any) -> Planner:
+    """The planner of the device that the array ``x`` is on."""
     key = (x.device.id, library)
     with _making:
         if key not in _planners:
@@ -231,4 +232,4 @@ def _without_numbers(form: Form, out: Array, bias: Array | None) -> Array:
     return out
 
 
-__all__ = ["ProductUnsupported", "any_matmul", "close_planners", "matmul"]
+__all__ = ["ProductUnsupported", "any_matmul", "close_planners", "matmul", "planner_for"]

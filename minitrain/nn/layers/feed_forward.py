@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backend.arrays import Array
+from ...ops.linear.float8_linear import Float8LinearCache
 from ...ops.linear.gelu_linear import GeluLinearCache
 from ...random import Key
 from ..core.module import Module
@@ -17,7 +18,7 @@ class FeedForwardCache(NamedTuple):
     """Saved for the backward."""
 
     up: Any  # LinearCache, or the part that ``forget_input`` keeps
-    down: GeluLinearCache
+    down: GeluLinearCache | Float8LinearCache
 
 
 class FeedForward(Module):
@@ -50,6 +51,7 @@ class FeedForward(Module):
     ) -> None:
         self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
         self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
+        self.up.feeds_forward = self.down.feeds_forward = True
         self.approximate = approximate
 
     def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, FeedForwardCache]:

@@ -24,7 +24,7 @@ class GatedFeedForwardCache(NamedTuple):
     gate: Any  # LinearCache, or the part that ``forget_input`` keeps
     up: Any  # likewise
     gated: SwigluCache | GegluCache
-    down: tuple[Array, Array | None]  # what ``down`` keeps without its input
+    down: Any  # what ``down`` keeps without its input
 
 
 class GatedFeedForward(Module):
@@ -67,6 +67,7 @@ class GatedFeedForward(Module):
         self.up = Linear(width, hidden, init_rng, bias=bias, dtype=dtype)
         self.down = Linear(hidden, width, init_rng, bias=bias, std=out_std, dtype=dtype)
         self.activation = activation
+        self.gate.feeds_forward = self.up.feeds_forward = self.down.feeds_forward = True
 
     def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, GatedFeedForwardCache]:
         """Map x (..., C) to out (..., C). The key is for adapters."""

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backend.arrays import Array
+from ...backend.precision import current_precision, is_half
 from ...ops.contract.op import Target
-from ...ops.linear.gelu_linear import GeluLinearCache, gelu_linear_backward, gelu_linear_forward
-from ...ops.linear.linear import LinearCache, linear_backward, linear_forward
+from ...ops.linear.float8_linear import Float8LinearCache, float8_linear_backward, float8_linear_forward
+from ...ops.linear.gelu_linear import gelu_linear_backward, gelu_linear_forward
+from ...ops.linear.linear import linear_backward, linear_forward
+from ...ops.linear.operands import as_operand
 from ...random import Key
 from ..core.checks import check_sizes
 from ..core.init import normal
 from ..core.module import Module
 from ..core.parameter import Parameter, into
+
+
+class Forgotten(NamedTuple):
+    """What ``forget_input`` keeps."""
+
+    cache: Any  # without x
+    half: str | None  # the dtype of x if it had 16 bits, for the backward follows it
 
 
 class Linear(Module):
@@ -31,10 +41,14 @@ class Linear(Module):
     Attributes:
         weight: (N, K).
         bias: (N,) or ``None``.
+        feeds_forward: whether it is a part of a feed-forward layer, whose products have 8 bits under the precision
+            ``float8``.
 
     Raises:
         ConfigError: if a width is not a whole number of at least 1, or ``init_rng`` is not a generator.
     """
+
+    feeds_forward = False
 
     def __init__(
         self,
@@ -55,29 +69,43 @@ class Linear(Module):
         """Width N of the output."""
         return len(self.weight.data)
 
-    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, LinearCache]:
-        """Map x (..., K) to out (..., N). The key is not used here, but by an adapter that replaces this layer."""
-        return linear_forward(x, self.weight.data, self.bias.data if self.bias else None)
+    def forward(self, x: Array, *, key: Key | None = None) -> tuple[Array, Any]:
+        """Map x (..., K) to out (..., N). The key is not used here, but by an adapter that replaces this layer.
 
-    def backward(self, dout: Array, cache: LinearCache, *, dx: Target = None) -> Array:
+        The cache is a ``LinearCache``, or a ``Float8LinearCache`` in a feed-forward layer under ``float8``.
+        """
+        bias = self.bias.data if self.bias else None
+        if self._in_float8():
+            return float8_linear_forward(x, self.weight.data, bias)
+        return linear_forward(x, self.weight.data, bias)
+
+    def backward(self, dout: Array, cache: Any, *, dx: Target = None) -> Array:
         """Map dout (..., N) to dx (..., K), which goes where the target ``dx`` says."""
-        return linear_backward(dout, cache, into=(dx, into(self.weight), into(self.bias)))[0]
+        targets = dx, into(self.weight), into(self.bias)
+        if isinstance(cache, Float8LinearCache):
+            return float8_linear_backward(dout, cache, into=targets)[0]
+        return linear_backward(dout, cache, into=targets)[0]
 
-    def forget_input(self, cache: LinearCache) -> tuple[Array, Array | None]:
+    def forget_input(self, cache: Any) -> Forgotten:
         """The part of ``cache`` to keep if x will be recomputed; ``recall_input`` restores the rest."""
-        return cache.weight, cache.bias
+        return Forgotten(cache._replace(x=None), cache.x.dtype.name if is_half(cache.x) else None)
 
-    def recall_input(self, kept: tuple[Array, Array | None], x: Array) -> LinearCache:
+    def recall_input(self, kept: Forgotten, x: Array) -> Any:
         """The cache that ``backward`` takes, from what ``forget_input`` kept and x."""
-        return LinearCache(x, *kept)
+        return kept.cache._replace(x=x if kept.half is None else as_operand(x, name=kept.half))
 
-    def forward_after_gelu(
-        self, hidden: Array, *, approximate: str, key: Key | None = None
-    ) -> tuple[Array, GeluLinearCache]:
+    def forward_after_gelu(self, hidden: Array, *, approximate: str, key: Key | None = None) -> tuple[Array, Any]:
         """Map hidden (..., K) to out (..., N) of gelu(hidden), in one operation that does not keep gelu(hidden)."""
         bias = self.bias.data if self.bias else None
+        if self._in_float8():
+            return float8_linear_forward(hidden, self.weight.data, bias, gelu=approximate)
         return gelu_linear_forward(hidden, self.weight.data, bias, approximate=approximate)
 
-    def backward_after_gelu(self, dout: Array, cache: GeluLinearCache) -> Array:
+    def backward_after_gelu(self, dout: Array, cache: Any) -> Array:
         """Map dout (..., N) of ``forward_after_gelu`` to dhidden (..., K)."""
+        if isinstance(cache, Float8LinearCache):
+            return float8_linear_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]
         return gelu_linear_backward(dout, cache, into=(None, into(self.weight), into(self.bias)))[0]
+
+    def _in_float8(self) -> bool:
+        return self.feeds_forward and current_precision() == "float8"

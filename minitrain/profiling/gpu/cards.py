@@ -11,6 +11,7 @@ class Card(NamedTuple):
     Attributes:
         name: of the card.
         half: operations per second in bfloat16 and float16 on tensor cores.
+        float8: the same in 8 bits; 0 if it has no units for them.
         tf32: the same in TF32.
         single: the same in float32, without tensor cores.
         bandwidth: bytes per second of its memory.
@@ -19,6 +20,7 @@ class Card(NamedTuple):
 
     name: str
     half: float
+    float8: float
     tf32: float
     single: float
     bandwidth: float
@@ -31,9 +33,9 @@ class Card(NamedTuple):
 
 T, G = 1e12, 1e9
 CARDS = {
-    "A100": Card("A100 SXM 80 GB", 312 * T, 156 * T, 19.5 * T, 2039 * G, "A100 datasheet, 2021"),
-    "H100": Card("H100 SXM", 989 * T, 495 * T, 67 * T, 3350 * G, "H100 datasheet, 2023"),
-    "H200": Card("H200 SXM", 989 * T, 495 * T, 67 * T, 4800 * G, "H200 datasheet, 2024"),
-    "B200": Card("B200", 2250 * T, 1125 * T, 75 * T, 8000 * G, "DGX B200 datasheet, 2024, an eighth of it"),
-    "4090": Card("RTX 4090", 165 * T, 82.6 * T, 82.6 * T, 1008 * G, "Ada architecture whitepaper, 2022"),
+    "A100": Card("A100 SXM 80 GB", 312 * T, 0, 156 * T, 19.5 * T, 2039 * G, "A100 datasheet, 2021"),
+    "H100": Card("H100 SXM", 989 * T, 1979 * T, 495 * T, 67 * T, 3350 * G, "H100 datasheet, 2023"),
+    "H200": Card("H200 SXM", 989 * T, 1979 * T, 495 * T, 67 * T, 4800 * G, "H200 datasheet, 2024"),
+    "B200": Card("B200", 2250 * T, 4500 * T, 1125 * T, 75 * T, 8000 * G, "DGX B200 datasheet, 2024, an eighth of it"),
+    "4090": Card("RTX 4090", 165 * T, 330 * T, 82.6 * T, 82.6 * T, 1008 * G, "Ada architecture whitepaper, 2022"),
 }

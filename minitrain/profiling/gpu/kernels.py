@@ -10,7 +10,8 @@ class Kernel(NamedTuple):
 
     Attributes:
         name: what it does.
-        kind: ``"product"`` or ``"attention"``, on tensor cores, or ``"memory"`` for everything else.
+        kind: ``"product"``, ``"float8"`` (a product of 8 bits) or ``"attention"``, on tensor cores, or ``"memory"`` for
+            everything else.
         flops: floating-point operations of all launches together, counted for products and attention alone.
         nbytes: bytes read and written by all launches together, each array once.
         launches: how often it is launched.
@@ -39,7 +40,7 @@ def product(name: str, rows: int, columns: int, inner: int, *, operand: int, bet
         beta: whether it is added to its result, which is then read too.
     """
     moved = operand * (rows * inner + inner * columns) + (8 if beta else 4) * rows * columns
-    return Kernel(name, "product", 2.0 * rows * columns * inner, moved)
+    return Kernel(name, "float8" if operand == 1 else "product", 2.0 * rows * columns * inner, moved)
 
 
 def rounding(name: str, numbers: int, operand: int) -> list[Kernel]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .float8 import float8_linear, float8_linear_backward
 from .kernels import Kernel, attention, memory, rounding
 from .steps import head_step, linear, linear_backward
 
@@ -44,13 +45,16 @@ class LlamaShape(NamedTuple):
         return tokens * (6.0 * (L * self.of_a_block + self.vocabulary * C) + 6.0 * L * C * self.length)
 
 
-def llama_step(shape: LlamaShape, batch: int, *, half: bool = True, chunk: int = 2048) -> list[Kernel]:
+def llama_step(
+    shape: LlamaShape, batch: int, *, half: bool = True, float8: bool = False, chunk: int = 2048
+) -> list[Kernel]:
     """Forward, backward, clipping and AdamW.
 
     Args:
         shape: of the model.
         batch: sequences.
         half: whether operands of products have 16 bits.
+        float8: whether those of feed-forward layers have 8.
         chunk: rows whose logits are in memory at once.
     """
     L, C, V, T, K, H = shape
@@ -64,16 +68,7 @@ def llama_step(shape: LlamaShape, batch: int, *, half: bool = True, chunk: int =
         *(kernel._replace(launches=3) for kernel in rounding("round heads", R * (C + 2 * K), w)),
         attention("attention", batch, T, T, C, passes=2, arrays=heads),
         *linear("projection", R, C, C, w),
-        *linear("gate", R, C, H, w),
-        *linear("up", R, C, H, w),
-        memory("gate", R * H, 12),
-        *linear("down", R, H, C, w),
-        memory("gate", R * H, 12),  # again, for the backward
-        *rounding("round", R * H, w),
-        *linear_backward("down", R, H, C, w, bias=False),
-        memory("gate backward", R * H, 20),
-        *linear_backward("up", R, C, H, w, bias=False),
-        *linear_backward("gate", R, C, H, w, bias=False, adds=True),
+        *(_feed_forward_in_float8(R, C, H) if float8 else _feed_forward(R, C, H, w)),
         memory("norm backward", R * C, 16, 2),
         *linear_backward("projection", R, C, C, w, bias=False),
         attention("attention backward", batch, T, T, C, passes=5, arrays=2 * heads)._replace(launches=3),
@@ -89,3 +84,36 @@ def llama_step(shape: LlamaShape, batch: int, *, half: bool = True, chunk: int =
         memory("AdamW", shape.parameters, 28),
     ]
     return [kernel.times(L) for kernel in block] + head_step(R, C, V, w, chunk) + rest
+
+
+def _feed_forward(R: int, C: int, H: int, w: int) -> list[Kernel]:
+    """A gated feed-forward layer on R rows, both ways; w bytes are a number of its operands."""
+    return [
+        *linear("gate", R, C, H, w),
+        *linear("up", R, C, H, w),
+        memory("gate", R * H, 12),
+        *linear("down", R, H, C, w),
+        memory("norm", R * C, 8),  # again: its result was not kept
+        memory("gate", R * H, 12),  # the same
+        *rounding("round", R * H, w),
+        *linear_backward("down", R, H, C, w, bias=False),
+        memory("gate backward", R * H, 20),
+        *(kernel.times(2) for kernel in rounding("round", R * C, w)),
+        *linear_backward("up", R, C, H, w, bias=False),
+        *linear_backward("gate", R, C, H, w, bias=False, adds=True),
+    ]
+
+
+def _feed_forward_in_float8(R: int, C: int, H: int) -> list[Kernel]:
+    return [
+        *float8_linear("gate", R, C, H),
+        *float8_linear("up", R, C, H),
+        memory("gate", R * H, 12),
+        *float8_linear("down", R, H, C),
+        memory("norm", R * C, 8),
+        memory("gate", R * H, 12),
+        *float8_linear_backward("down", R, H, C, bias=False),
+        memory("gate backward", R * H, 20),
+        *float8_linear_backward("up", R, C, H, bias=False),
+        *float8_linear_backward("gate", R, C, H, bias=False, adds=True),
+    ]

@@ -78,8 +78,10 @@ def kernel_seconds(
     kernel: Kernel, card: Card, precision: str, *, graph: bool = False, assumed: Assumptions = DEFAULT
 ) -> float:
     """The time of all launches of a kernel on the device."""
-    share = {"product": assumed.product, "attention": assumed.attention}.get(kernel.kind, 1.0)
-    arithmetic = kernel.flops / (share * card.rate(precision))
+    share = {"product": assumed.product, "float8": assumed.product, "attention": assumed.attention}.get(
+        kernel.kind, 1.0
+    )
+    arithmetic = kernel.flops / (share * (card.float8 if kernel.kind == "float8" else card.rate(precision)))
     traffic = kernel.nbytes / (assumed.bandwidth * card.bandwidth)
     least = assumed.graph_seconds if graph else assumed.kernel_seconds
     return max(arithmetic, traffic, 0.5e-6 * kernel.launches) + least * kernel.launches

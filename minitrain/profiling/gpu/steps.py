@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .float8 import float8_linear, float8_linear_backward
 from .kernels import Kernel, attention, memory, product, rounding
 
 
@@ -37,13 +38,16 @@ class Shape(NamedTuple):
         return tokens * (6.0 * (12 * L * C * C + V * C) + 6.0 * L * C * T)
 
 
-def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2048) -> list[Kernel]:
+def training_step(
+    shape: Shape, batch: int, *, half: bool = True, float8: bool = False, chunk: int = 2048
+) -> list[Kernel]:
     """Forward, backward, clipping and AdamW.
 
     Args:
         shape: of the model.
         batch: sequences.
         half: whether operands of products have 16 bits.
+        float8: whether those of feed-forward layers have 8.
         chunk: rows whose logits are in memory at once.
     """
     L, C, V, T = shape
@@ -55,17 +59,7 @@ def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2
         *(kernel._replace(launches=3) for kernel in rounding("round heads", 3 * R * C, w)),
         attention("attention", batch, T, T, C, passes=2, arrays=4),
         *linear("projection", R, C, C, w),
-        *linear("up", R, C, 4 * C, w),
-        *rounding("round", 4 * R * C, w),
-        memory("gelu", 4 * R * C, 2 * w),
-        *rounding("round weight", 4 * C * C, w),
-        product("down", R, C, 4 * C, operand=w),
-        bias_sums(R * C, w),
-        *rounding("round weight", 4 * C * C, w),
-        product("down, dx", R, 4 * C, C, operand=w),
-        memory("gelu backward", 4 * R * C, 8 + 2 * w),
-        product("down, dweight", C, 4 * C, R, operand=w),
-        *linear_backward("up", R, C, 4 * C, w),
+        *(_feed_forward_in_float8(R, C) if float8 else _feed_forward(R, C, w)),
         memory("norm backward", R * C, 16, 3),
         *linear_backward("projection", R, C, C, w),
         attention("attention backward", batch, T, T, C, passes=5, arrays=8)._replace(launches=3),
@@ -81,6 +75,35 @@ def training_step(shape: Shape, batch: int, *, half: bool = True, chunk: int = 2
         memory("AdamW", shape.parameters, 28),
     ]
     return [kernel.times(L) for kernel in block] + head + rest
+
+
+def _feed_forward(R: int, C: int, w: int) -> list[Kernel]:
+    """A feed-forward layer on R rows of width C, both ways; w bytes are a number of its operands."""
+    return [
+        *linear("up", R, C, 4 * C, w),
+        *rounding("round", 4 * R * C, w),
+        memory("gelu", 4 * R * C, 2 * w),
+        *rounding("round weight", 4 * C * C, w),
+        product("down", R, C, 4 * C, operand=w),
+        bias_sums(R * C, w),
+        *rounding("round weight", 4 * C * C, w),
+        product("down, dx", R, 4 * C, C, operand=w),
+        memory("gelu backward", 4 * R * C, 8 + 2 * w),
+        product("down, dweight", C, 4 * C, R, operand=w),
+        memory("norm", R * C, 8),  # again: its result was not kept
+        *rounding("round", R * C, w),
+        *linear_backward("up", R, C, 4 * C, w),
+    ]
+
+
+def _feed_forward_in_float8(R: int, C: int) -> list[Kernel]:
+    return [
+        *float8_linear("up", R, C, 4 * C),
+        *float8_linear("down", R, 4 * C, C, gelu=True),
+        *float8_linear_backward("down", R, 4 * C, C, gelu=True),
+        memory("norm", R * C, 8),
+        *float8_linear_backward("up", R, C, 4 * C),
+    ]
 
 
 def head_step(rows: int, width: int, vocabulary: int, operand: int, chunk: int) -> list[Kernel]:

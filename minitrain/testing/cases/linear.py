@@ -32,6 +32,12 @@ def gelu_linear(draw: Any, extent: Extent) -> Call:
 
 
 @case()
+def float8_linear(draw: Any, extent: Extent) -> Call:
+    """Under the other precisions it is a linear map; with all widths a multiple of 16 it can have 8 bits."""
+    return replace(linear(draw, extent), options={"gelu": draw(st.sampled_from([None, "tanh", "none"]))})
+
+
+@case()
 def low_rank(draw: Any, extent: Extent) -> Call:
     lead, K, N = draw_lead(draw, extent, extent.width, extent.width)
     R = draw(st.integers(1, 3))

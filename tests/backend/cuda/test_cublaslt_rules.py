@@ -234,6 +234,10 @@ def test_constants_are_those_of_nvmath():
         d.BIAS_POINTER,
         d.EPILOGUE_AUX_POINTER,
         d.EPILOGUE_AUX_LD,
+        d.A_SCALE_POINTER,
+        d.B_SCALE_POINTER,
+        d.FAST_ACCUM,
+        d.BIAS_DATA_TYPE,
     ]
     assert list(cublaslt.LayoutAttribute) == [layout.BATCH_COUNT, layout.STRIDED_BATCH_OFFSET]
     assert [wish.MAX_WORKSPACE_BYTES, wish.REDUCTION_SCHEME_MASK, *list(wish)[3:7]] == list(

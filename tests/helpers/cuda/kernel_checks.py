@@ -5,13 +5,14 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
+from minitrain.backend.cuda.float8 import E4M3, E5M2, Float8Format, float8_dtype, float8_scale, float8_values, to_float8
 from minitrain.kernels.cuda.classification.linear_cross_entropy import _SCALE
 from minitrain.kernels.cuda.common.ids import _WATCH
 from minitrain.kernels.cuda.common.sizes import blocks_for
 from minitrain.kernels.cuda.common.targets import slot
-from minitrain.kernels.cuda.linear import dropout
+from minitrain.kernels.cuda.linear import dropout, float8
 from minitrain.kernels.cuda.linear.column_sums import column_sums
-from minitrain.kernels.cuda.linear.gelu_linear import _BACKWARD, _FORWARD
+from minitrain.kernels.cuda.linear.gelu_linear import _FORWARD, BACKWARD
 from minitrain.kernels.cuda.linear.operands import rounded
 from minitrain.ops import (
     CrossEntropyCache,
@@ -137,6 +138,63 @@ def check_rounding() -> None:
             np.testing.assert_array_equal(rounded(x, dtype).view(np.uint16), x.astype(dtype).view(np.uint16))
 
 
+def check_float8() -> None:
+    """Scales and rounded numbers have the bits of the readable code: sizes on both sides of packs, tiles and blocks.
+
+    Among the numbers are the least and the largest of a format, ties, subnormal ones, both infinities and NaN.
+    """
+    odd = np.array([0, -0.0, 448, 449, 464, 57344, 1e-45, 2.0**-9, 2.0**-10, 1.0625, 1.1875, -3e38], np.float32)
+    for form in (E4M3, E5M2):
+        for R, C in ((1, 1), (3, 16), (130, 33), (7, 100), (300, 64), (1, 270_000)):
+            x = np.random.default_rng(R).standard_normal((R, C), np.float32)
+            for special in ((), odd[:6], odd, np.array([np.inf]), np.array([np.nan, 1]), np.array([-np.inf])):
+                flat = x.copy().reshape(-1)
+                flat[: len(special)] = np.resize(special, min(len(special), x.size)) if len(special) else []
+                y = flat.reshape(R, C)
+                scale = float8.float8_scale(y, form)
+                np.testing.assert_array_equal(scale, float8_scale(y, form))
+                codes = _codes(y, scale, form)
+                np.testing.assert_array_equal(float8.to_float8(y, scale, form).codes, codes)
+                if C > 1000:
+                    continue
+                for both in (False, True):
+                    straight, turned = float8.turned_float8(y, scale, form, both=both)
+                    assert (straight is None) is not both
+                    if straight is not None:
+                        np.testing.assert_array_equal(straight.codes, codes)
+                    assert turned.codes.shape == (C, -(-R // 16) * 16)
+                    np.testing.assert_array_equal(turned.codes[:, :R], codes.T)
+                    assert not turned.codes[:, R:].any()
+                if not len(special):
+                    # Another scale: numbers beyond the range, and many that are subnormal.
+                    for other in (np.float32(2.0**-12), np.float32(2.0**6)):
+                        found = float8.to_float8(y, np.asarray(other), form).codes
+                        np.testing.assert_array_equal(found, _codes(y, other, form))
+    for name in ("tanh", "exact"):
+        for shape in ((5, 48), (3, 7)):
+            hidden = np.random.default_rng(0).standard_normal(shape, np.float32).astype(HALVES[1])
+            exact, _ = gelu_forward.reference(hidden.astype(np.float32), approximate=name)
+            functor = float8.functor_of(name)
+            scale = float8.float8_scale(hidden, E4M3, functor)
+            np.testing.assert_array_equal(scale, float8_scale(exact, E4M3))
+            expected = to_float8(exact, scale, E4M3)
+            for found in (
+                float8.to_float8(hidden, scale, E4M3, functor).codes,
+                float8.turned_float8(hidden, scale, E4M3, functor)[1].codes[:, : shape[0]].T,
+            ):
+                values = float8_values(found, E4M3) * scale
+                np.testing.assert_allclose(values, expected, rtol=0.13, atol=1e-6)  # a digit, where a tie is near
+                assert np.mean(values != expected) < 0.02
+
+
+def _codes(x: np.ndarray, scale: np.ndarray, form: Float8Format) -> np.ndarray:
+    """The bits of rounded numbers, by ml_dtypes; NaN has those of the kernels."""
+    with np.errstate(all="ignore"):
+        exact = to_float8(x, scale, form) / scale
+        codes = exact.astype(float8_dtype(form.name)).view(np.uint8)
+    return np.where(np.isnan(exact), 0x7F, codes)
+
+
 def check_column_sums() -> None:
     """Sums over rows, alone and with the rounded matrix, for more rows than there are blocks and for odd columns."""
     for R, C in ((1, 1), (70, 33), (9, 300), (20_000, 3)):
@@ -167,9 +225,9 @@ def check_activation() -> None:
             np.testing.assert_allclose(out.astype(np.float64), value, rtol=gap, atol=gap)
             for add in (0, 1):
                 d, again = np.full(n, 3.0, np.float32), np.full(n, np.nan, dtype)
-                _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, again, n, add)
+                BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, again, n, add)
                 np.testing.assert_allclose(d, given_ * slope + 3 * add, rtol=1e-5, atol=1e-5)
                 np.testing.assert_array_equal(again.view(np.uint8), out.view(np.uint8))
-            _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, None, hidden, None, again, n, 0)
-            _BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, None, n, 0)
+            BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, None, hidden, None, again, n, 0)
+            BACKWARD["GeluExact", name, V](blocks_for(n // V), 256, given_, hidden, d, None, n, 0)
             np.testing.assert_allclose(d, given_ * slope, rtol=1e-5, atol=1e-5)

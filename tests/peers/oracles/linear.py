@@ -13,6 +13,10 @@ def gelu_linear(hidden, weight, bias, *, approximate):
     return F.linear(F.gelu(hidden, approximate=approximate), weight, bias)
 
 
+def float8_linear(x, weight, bias, *, gelu):
+    return F.linear(x if gelu is None else F.gelu(x, approximate=gelu), weight, bias)
+
+
 def low_rank(x, a, b, *, scale):
     return scale * F.linear(F.linear(x, a), b)
 

@@ -16,6 +16,8 @@ class DataType(IntEnum):
     FLOAT64 = 1
     FLOAT16 = 2
     BFLOAT16 = 14
+    FLOAT8_E4M3 = 28
+    FLOAT8_E5M2 = 29
 
 
 class ComputeType(IntEnum):
@@ -35,6 +37,10 @@ class DescAttribute(IntEnum):
     BIAS_POINTER = 8
     AUX_POINTER = 11
     AUX_LD = 12
+    SCALE_POINTER_A = 17  # of the number by which A is multiplied, if it has 8 bits
+    SCALE_POINTER_B = 18
+    FAST_SUMS = 25  # whether sums of 8-bit products may stay in fewer bits than float32
+    BIAS_TYPE = 26
 
 
 class LayoutAttribute(IntEnum):

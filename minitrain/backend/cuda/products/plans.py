@@ -47,25 +47,31 @@ class Plan:
         problem: the kind of product.
         vector: address of a bias or of the vector for sums; 0 for none. The algorithm may depend on its alignment.
         aux: address of the auxiliary matrix; 0 for none.
+        scales: addresses of the scales of a and b, for operands of 8 bits; 0 for none.
 
     Raises:
         ProductUnsupported: if cuBLASLt knows no algorithm.
     """
 
-    def __init__(self, library: Any, handle: int, problem: Problem, vector: int, aux: int) -> None:
+    def __init__(
+        self, library: Any, handle: int, problem: Problem, vector: int, aux: int, scales: tuple[int, int]
+    ) -> None:
         self.problem, self._library, self._handle = problem, library, handle
         self._scalar = ctypes.c_double if problem.compute == ComputeType.FLOAT64 else ctypes.c_float
         self._one, self._zero = self._scalar(1), self._scalar(0)
         self._pointer = ctypes.c_void_p()
         with ExitStack() as made:  # if a step fails, what was made before it is released
             self._describe(made)
-            self._point(vector, aux)
+            self._point(vector, aux, scales)
             self._choose()
             self._made = made.pop_all()
 
-    def run(self, a: int, b: int, out: int, beta: float, vector: int, aux: int, workspace: int, stream: int) -> None:
+    def run(
+        self, a: int, b: int, out: int, beta: float, vector: int, aux: int, workspace: int, stream: int,
+        scales: tuple[int, int],
+    ) -> None:  # fmt: skip
         """Multiply: all arguments but ``beta`` are addresses; ``stream`` is a handle."""
-        self._point(vector, aux)
+        self._point(vector, aux, scales)
         scale = self._zero if beta == 0 else self._one if beta == 1 else self._scalar(beta)
         self._library.matmul(
             self._handle, self._product, ctypes.addressof(self._one), b, self._b, a, self._a, ctypes.addressof(scale),
@@ -89,12 +95,16 @@ class Plan:
         ]
         if p.ld_aux:
             settings.append((DescAttribute.AUX_LD, ctypes.c_int64(p.ld_aux)))
+        if p.bias:
+            settings.append((DescAttribute.BIAS_TYPE, ctypes.c_int32(data_type(p.bias))))
+        if p.fast:
+            settings.append((DescAttribute.FAST_SUMS, ctypes.c_int8(1)))
         for attribute, value in settings:
             _set(library.matmul_desc_set_attribute, self._product, attribute, value)
         of_a = (p.inner, p.rows) if p.transpose_a else (p.rows, p.inner)
         of_b = (p.columns, p.inner) if p.transpose_b else (p.inner, p.columns)
         self._a = self._layout(made, p.operand, of_a, p.ld_a, p.stride_a)
-        self._b = self._layout(made, p.operand, of_b, p.ld_b, p.stride_b)
+        self._b = self._layout(made, p.operand_b or p.operand, of_b, p.ld_b, p.stride_b)
         self._out = self._layout(made, p.result, (p.rows, p.columns), p.ld_out, p.stride_out)
 
     def _layout(self, made: ExitStack, dtype: str, shape: tuple[int, int], leading: int, stride: int) -> int:
@@ -108,9 +118,14 @@ class Plan:
             _set(library.matrix_layout_set_attribute, layout, LayoutAttribute.BATCH_STRIDE, step)
         return layout
 
-    def _point(self, vector: int, aux: int) -> None:
-        """Tell the descriptor where the vector and the auxiliary matrix are; it is read during each call."""
-        for attribute, address in ((DescAttribute.BIAS_POINTER, vector), (DescAttribute.AUX_POINTER, aux)):
+    def _point(self, vector: int, aux: int, scales: tuple[int, int]) -> None:
+        """Tell the descriptor where the vector, the auxiliary matrix and scales are; it is read during each call."""
+        for attribute, address in (
+            (DescAttribute.BIAS_POINTER, vector),
+            (DescAttribute.AUX_POINTER, aux),
+            (DescAttribute.SCALE_POINTER_A, scales[1]),
+            (DescAttribute.SCALE_POINTER_B, scales[0]),
+        ):
             if address:
                 self._pointer.value = address
                 _set(self._library.matmul_desc_set_attribute, self._product, attribute, self._pointer)
@@ -161,7 +176,10 @@ class Planner:
         self._workspaces: dict[int, tuple[Any, int]] = {}  # by stream: memory and its aligned address
         self._lock = threading.Lock()  # a plan's descriptor is changed for each call
 
-    def run(self, problem: Problem, a: int, b: int, out: int, beta: float, vector: int, aux: int, xp: Any) -> None:
+    def run(
+        self, problem: Problem, a: int, b: int, out: int, beta: float, vector: int, aux: int, xp: Any,
+        scales: tuple[int, int] = (0, 0),
+    ) -> None:  # fmt: skip
         """Multiply on the current stream of the array library ``xp``.
 
         Raises:
@@ -172,9 +190,9 @@ class Planner:
         key = (problem, vector and alignment(vector), aux and alignment(aux))
         with self._lock:
             if (plan := self._plans.get(key)) is None:
-                plan = self._plan(key, problem, vector, aux, stream)
+                plan = self._plan(key, problem, vector, aux, scales, stream)
             workspace = self._workspace(problem, stream, xp) if plan.workspace_bytes else 0
-            plan.run(a, b, out, beta, vector, aux, workspace, stream.ptr)
+            plan.run(a, b, out, beta, vector, aux, workspace, stream.ptr, scales)
 
     def close(self) -> None:
         """Release everything; products that are still running need the workspaces, so wait for them first."""
@@ -185,12 +203,14 @@ class Planner:
         self._workspaces.clear()
         self.library.destroy(self._handle)
 
-    def _plan(self, key: tuple[Any, ...], problem: Problem, vector: int, aux: int, stream: Any) -> Plan:
+    def _plan(
+        self, key: tuple[Any, ...], problem: Problem, vector: int, aux: int, scales: tuple[int, int], stream: Any
+    ) -> Plan:
         if key in self._plans:
             raise ProductUnsupported(f"cuBLASLt has no algorithm for {problem}")
         _refuse_in_capture(stream, problem, "its algorithm must be chosen")
         try:
-            plan = Plan(self.library, self._handle, problem, vector, aux)
+            plan = Plan(self.library, self._handle, problem, vector, aux, scales)
         except ProductUnsupported:
             self._plans[key] = None
             raise

@@ -69,13 +69,17 @@ class Problem(NamedTuple):
     align_a: int = 256
     align_b: int = 256
     align_out: int = 256
+    operand_b: str = ""  # dtype of b, where it is another than a's
+    bias: str = ""  # dtype of the bias, where it is another than the result's
+    fast: bool = False  # whether sums of 8-bit products may have fewer bits than float32
 
     def __str__(self) -> str:
         """For messages, such as ``"(64, 768) @ (768, 3072) in bfloat16 -> float32"``."""
         batch = f"{self.batch} x " if self.batch > 1 else ""
         sizes = f"{batch}({self.rows}, {self.inner}) @ ({self.inner}, {self.columns})"
         after = f", epilogue {self.epilogue}" if self.epilogue != Epilogue.DEFAULT else ""
-        return f"{sizes} in {self.operand} -> {self.result}{after}"
+        operands = f"{self.operand} and {self.operand_b}" if self.operand_b else self.operand
+        return f"{sizes} in {operands} -> {self.result}{after}"
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import device, kernel
 from ....backend.pool import empty
-from ....backend.precision import HALF, current_precision, half_dtype
+from ....backend.precision import HALF, half_dtype, operand_precision
 from ....backend.threads import threads_for
 from .gemm import takes_halves
 from .math import aligned_chunk
@@ -26,7 +26,7 @@ _NO_ROWS = _NOTHING_HALF.reshape(0, 0)
 
 def covered(*operands: Array) -> bool:
     """Whether the kernels can multiply these: float16 is left to the reference code."""
-    if current_precision() == "float16" and any(x.dtype == np.float32 for x in operands):
+    if operand_precision() == "float16" and any(x.dtype == np.float32 for x in operands):
         return False
     return all(x.dtype == np.float32 or x.dtype.name == "bfloat16" for x in operands)
 
@@ -38,14 +38,14 @@ def in_half(kept: Array) -> bool:
 
 def to_keep(x: Array) -> Array:
     """What the cache keeps of an operand."""
-    return narrow(x) if current_precision() in HALF else x
+    return narrow(x) if operand_precision() in HALF else x
 
 
 def keep(x: Array) -> tuple[Array, Array]:
     """What the cache keeps of an operand, and the factor. In float32 both are ``x`` itself."""
     if in_half(x):
         return x, factor(x)
-    if current_precision() not in HALF:
+    if operand_precision() not in HALF:
         return x, x
     if takes_halves():
         kept = narrow(x)
@@ -63,7 +63,7 @@ def factor(x: Array, half: bool | None = None) -> Array:
         half: whether the product is one of bfloat16 numbers, so that float32 numbers are rounded. By default the
             policy decides. Factors of one product need the same answer.
     """
-    half = current_precision() in HALF if half is None else half
+    half = operand_precision() in HALF if half is None else half
     if half and takes_halves():
         return narrow(x).view(np.uint16)
     if in_half(x):

@@ -18,7 +18,7 @@ from numba import prange
 from ....backend.arrays import Array
 from ....backend.cpu.jit import kernel
 from ....backend.pool import empty
-from ....backend.precision import HALF, current_precision
+from ....backend.precision import HALF, operand_precision
 from ....backend.targets import SKIP, Target
 from ....backend.threads import threads_for
 from ....backend.windows import make_windows
@@ -44,7 +44,7 @@ def conv2d_forward(
     groups: int = 1,
 ) -> Any:
     """See ``ops.conv2d.conv2d_forward``."""
-    if current_precision() in HALF or not _covered(x, weight, groups):
+    if operand_precision() in HALF or not _covered(x, weight, groups):
         return NotImplemented
     windows = make_windows("conv2d_forward", x, weight.shape[2:], stride, padding, dilation)
     shape = (len(x), len(weight), *windows.counts(x.shape))

@@ -14,13 +14,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ....backend.arrays import Array, array_module
+from ....backend.arrays import Array, array_module, is_cupy
 from ....backend.cuda.launch import Kernel
 from ....backend.precision import current_precision, is_half, operand
-from ....backend.targets import Target
+from ....backend.targets import Skip, Target, deliver
 from ..common.keys import key_arguments
 from ..common.targets import Slot
+from ..linear.operands import operand_like
+from . import cudnn_graphs
 from .declared import QUERIES, ROWS, SPAN, WIDTHS, backward_kernels, decode_kernels, forward_kernel, tiles, width_of
+from .engine import attention_library
 from .heads import aligned, heads_slot, strided
 
 MOST_BLOCKS = 65535
@@ -39,6 +42,10 @@ def attention_forward(
     q, k, v = operand(q), operand(k), operand(v)
     if not q.dtype == k.dtype == v.dtype:
         return NotImplemented
+    cached = (key_lengths, None, alibi_slopes, causal, window, None, scale, dropout, key)
+    library = _library(q, k, causal, window, key_lengths, _drops(dropout, key))
+    if library is not None and (found := cudnn_graphs.forward(library, q, k, v, causal=causal, scale=scale)):
+        return found[0].astype("f4"), (q, k, v, None, *found, *cached)
     (B, T, H, d), (S, G), xp = q.shape, k.shape[1:3], array_module(q)
     q_rows, k_rows, v_rows = aligned(q), aligned(k), aligned(v)
     out, lse = xp.empty(q.shape, "f4"), xp.empty((B, H, T), "f4")
@@ -54,7 +61,6 @@ def attention_forward(
             (-(-T // tile.rows), H, B), (tile.threads,), *operands, out, kept, lse, T, S, H // G, d, *options,
             *_dropout(dropout, key, q), shared=tile.shared(1, 2, tile.width, keep),
         )  # fmt: skip
-    cached = (key_lengths, None, alibi_slopes, causal, window, None, scale, dropout, key)
     return out, (q, k, v, None, out if kept is None else kept, lse, *cached)
 
 
@@ -65,8 +71,13 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
         return NotImplemented
     if not q.dtype == k.dtype == v.dtype:
         return NotImplemented
+    drops = _drops(cache.dropout, cache.key)
+    library = _library(q, k, cache.causal, cache.window, cache.key_lengths, drops)
+    if library is not None and (found := cudnn_graphs.backward(library, operand_like(dout, q), cache)):
+        wide = (None if isinstance(target, Skip) else x.astype("f4") for target, x in zip(into, found, strict=False))
+        return (*(x if x is None else deliver(x, target) for x, target in zip(wide, into, strict=False)), None)
     (B, T, H, d), (S, G) = q.shape, k.shape[1:3]
-    tile, drops = tiles(q.dtype.itemsize, width_of(d)), _drops(cache.dropout, cache.key)
+    tile = tiles(q.dtype.itemsize, width_of(d))
     kernels = backward_kernels(_kind(q), width_of(d), drops)
     rows, g = _rows(dout, cache, q, kernels.rows)
     to_q, to_k, to_v = (heads_slot(target, x) for target, x in zip(into, (q, k, v), strict=False))
@@ -87,6 +98,13 @@ def attention_backward(dout: Array, cache: Any, *, into: tuple[Target, Target, T
             to_q.accumulate, *sizes, *options, shared=tile.shared(2, 2, width, extra),
         )  # fmt: skip
     return (*(slot.result() for slot in (to_q, to_k, to_v)), None)
+
+
+def _library(q: Array, k: Array, causal: bool, window: int | None, key_lengths: Array | None, drops: bool) -> Any:
+    """The module ``cudnn`` for a call that it is to compute; ``None`` for our own kernels."""
+    library = attention_library() if is_cupy(q) else None  # the emulator of kernels has arrays of the host
+    wanted = {"causal": causal, "window": window, "key_lengths": key_lengths, "drops": drops}
+    return library if library is not None and cudnn_graphs.takes(q, k, **wanted) else None  # type: ignore[arg-type]
 
 
 def _covered(q: Array, k: Array, v: Array, scale: float | None, dropout: float, *left_to_reference: Any) -> bool:

@@ -23,7 +23,7 @@ _FORWARD = {
     )
     for form, name, V in _KINDS
 }
-_BACKWARD = {
+BACKWARD = {
     (form, name, V): _SOURCE.kernel(
         f"activate_backward<{form}, {CODES[name][0]}, {V}>",
         "f4* dactivation?, {0}* hidden, f4* dhidden?, {0}* activation?, i8 n, i4 accumulate".format(CODES[name][1]),
@@ -62,7 +62,7 @@ def gelu_linear_backward(dout: Array, cache: Any, *, into: tuple[Target, Target,
         upstream = None if dhidden.array is None else matmul(factor, operand_like(weight, hidden))  # (R, K)
         activation = None if dweight.array is None else xp.empty(kept.shape, kept.dtype)
         V = vector_width(kept.size, kept, upstream, dhidden.array, activation)
-        _BACKWARD[gelu_functor(approximate), kept.dtype.name, V](
+        BACKWARD[gelu_functor(approximate), kept.dtype.name, V](
             blocks_for(kept.size // V), 256, upstream, kept, dhidden.array, activation, kept.size, dhidden.accumulate
         )
         if activation is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....backend.arrays import Array, array_module
 from ....backend.cuda.launch import Source
-from ....backend.precision import HALF, current_precision, half_dtype, is_half
+from ....backend.precision import HALF, half_dtype, is_half, operand_precision
 from ..common.sizes import blocks_for, vector_width
 from ..common.targets import contiguous, row_count
 
@@ -27,13 +27,18 @@ _ROUND = {
 
 def operand(x: Array) -> Array:
     """``x`` as ``backend.precision.operand`` makes it, C-contiguous."""
-    name = current_precision()
+    name = operand_precision()
     return rounded(x, half_dtype(name)) if name in HALF and x.dtype == np.float32 else contiguous(x)
 
 
 def operand_like(x: Array, kept: Array) -> Array:
     """``x`` as ``backend.precision.operand_like`` makes it, C-contiguous."""
     return rounded(x, kept.dtype) if is_half(kept) and x.dtype == np.float32 else contiguous(x)
+
+
+def as_operand(x: Array, *, name: str) -> Array:
+    """See ``ops.linear.operands.as_operand``."""
+    return rounded(x, half_dtype(name))
 
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:

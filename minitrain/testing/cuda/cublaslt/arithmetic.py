@@ -32,6 +32,11 @@ def scalar(address: int, desc: Desc) -> float:
     return float(kind.from_address(address).value)
 
 
+def scale_at(address: int) -> float:
+    """The scale of an operand of 8 bits, 1 if there is none; it lies in the memory of the device."""
+    return float(ctypes.c_float.from_address(address).value) if address else 1.0
+
+
 def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: int, *, splits: bool = False) -> None:
     """``D = epilogue(alpha op(A) op(B) + beta C)``.
 
@@ -57,6 +62,7 @@ def multiply(p: Matmul, alpha: float, a: int, b: int, beta: float, c: int, d: in
         right = right.swapaxes(1, 2)
     with np.errstate(all="ignore"):
         half = left.shape[2] // 2 if splits else 0
+        alpha *= scale_at(p.desc.values.get(17, 0)) * scale_at(p.desc.values.get(18, 0))
         sums = alpha * (left[:, :, half:] @ right[:, half:])
         if half:
             parts = [part.astype(dtype_of(p.d.type)) for part in (sums, alpha * (left[:, :, :half] @ right[:, :half]))]
@@ -75,7 +81,8 @@ def _epilogue(p: Matmul, x: Numbers, left: Numbers, right: Numbers) -> Numbers:
         _vector(values[8], sums.size, dtype)[...] = sums
         return x
     if kind & BIAS:
-        x = x + _vector(values[8], p.d.rows, dtype).astype(x.dtype)[:, None]
+        kind_of_bias = dtype_of(values[26]) if values.get(26, -1) >= 0 else dtype
+        x = x + _vector(values[8], p.d.rows, kind_of_bias).astype(x.dtype)[:, None]
     if kind & (GELU | DGELU) and kind & AUX:
         shape = Layout({0: p.d.type, 2: p.d.rows, 3: p.d.columns, 4: values[12]})
         aux = matrices(values[11], shape)

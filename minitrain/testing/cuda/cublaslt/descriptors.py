@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from .errors import demand
 
-INT32, UINT32, INT64, UINT64, POINTER = (
-    ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p,
+INT8, INT32, UINT32, INT64, UINT64, POINTER = (
+    ctypes.c_int8, ctypes.c_int32, ctypes.c_uint32, ctypes.c_int64, ctypes.c_uint64, ctypes.c_void_p,
 )  # fmt: skip
 DESC_TYPES: dict[int, Any] = {
     2: INT32, 3: INT32, 4: INT32, 5: INT32, 6: INT32, 7: UINT32, 8: POINTER, 10: INT64, 11: POINTER, 12: INT64,
-    13: INT64, 22: INT32, 26: INT32,
+    13: INT64, 17: POINTER, 18: POINTER, 19: POINTER, 20: POINTER, 21: POINTER, 22: INT32, 23: POINTER, 24: POINTER,
+    25: INT8, 26: INT32, 31: INT32, 32: INT32, 33: INT32, 34: INT32, 35: INT32, 36: POINTER, 37: INT32,
 }  # fmt: skip
 """Types of the attributes of a product, by number, from the header."""
 LAYOUT_TYPES: dict[int, Any] = {0: UINT32, 1: INT32, 2: UINT64, 3: UINT64, 4: INT64, 5: INT32, 6: INT64}

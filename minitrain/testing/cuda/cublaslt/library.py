@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .arithmetic import memory, multiply, scalar
 from .descriptors import Desc, Layout, Preference, Store, set_attribute
 from .errors import INTERNAL_ERROR, NOT_SUPPORTED, demand
-from .rules import Matmul, check_preference, check_problem, describe, dtype_of, extent, overlap
+from .rules import E4M3, E5M2, Matmul, check_preference, check_problem, describe, dtype_of, extent, overlap
 
 
 class Handle:
@@ -49,6 +49,7 @@ class FakeCublasLt:
             once by default.
         unsupported: products for which the heuristic finds no algorithm.
         workspace: bytes that each algorithm asks for.
+        capability: compute capability of the device: below 8.9 there is no algorithm for operands of 8 bits.
         memory_at: the block of memory that an address is in, if anybody knows. Once a block is freed, another one may
             have its address.
 
@@ -68,11 +69,12 @@ class FakeCublasLt:
         submit: Callable[[int, Work, Stretches, Stretches], None] = lambda stream, work, reads, writes: work(),
         unsupported: Callable[[Matmul], bool] = lambda product: False,
         workspace: int = 4096,
+        capability: Callable[[], str] = lambda: "90",
         memory_at: Callable[[int], object] = lambda address: None,
     ) -> None:
         self._store, self._algorithms = Store(), dict[int, Algorithm]()
         self._capturing, self._submit, self._unsupported, self._workspace = capturing, submit, unsupported, workspace
-        self._memory_at = memory_at
+        self._memory_at, self._capability = memory_at, capability
         self._workspaces: dict[int, tuple[int, Callable[[], object]]] = {}  # address -> stream, and its block if alive
         self.heuristics = self.products = 0
         self.latest = ""
@@ -139,7 +141,8 @@ class FakeCublasLt:
         check_problem(product)
         check_preference(wishes)
         self.heuristics += 1
-        demand(not self._unsupported(product), "no algorithm", NOT_SUPPORTED)
+        old = {product.a.type, product.b.type} & {E4M3, E5M2} and int(self._capability()) < 89
+        demand(not (old or self._unsupported(product)), "no algorithm", NOT_SUPPORTED)
         needed = min(self._workspace, wishes.values.get(1, 0))
         promised = tuple(wishes.alignment(matrix) for matrix in "abcd")
         number = len(self._algorithms) + 1
@@ -186,6 +189,7 @@ class FakeCublasLt:
 
         self.latest = describe(frozen, factors[1] != 0)
         reads = [(a, extent(product.a)), (b, extent(product.b))]
+        reads += [(pointer, 4) for number in (17, 18) if (pointer := product.desc.values.get(number))]
         writes = [(d, extent(product.d))]
         for pointer in (product.desc.values.get(8), product.desc.values.get(11)):
             writes += [(pointer, 1)] if pointer else []
@@ -211,6 +215,9 @@ class FakeCublasLt:
         demand(c[0] == d[0] or not overlap(c, d), "C and D overlap without being the same")
         values = product.desc.values
         demand(not overlap(a, d) and not overlap(b, d), "D overlaps A or B")
+        if product.a.type in (E4M3, E5M2):
+            aligned = all(address % 16 == 0 for address in addresses)
+            demand(aligned, "with 8 bits, matrices are aligned to 16 bytes", NOT_SUPPORTED)
         for pointer, before in zip((values.get(8, 0), values.get(11, 0)), chosen.pointers, strict=True):
             aligned = not before or pointer % min(before & -before, 256) == 0
             demand(aligned, "a vector is less aligned than in the heuristic")

@@ -10,6 +10,7 @@ from ....backend.cuda.products.bindings import use_binding
 from ..cublaslt import FakeCublasLt
 from ..cublaslt.library import Stretches, Work
 from . import record
+from .devices import Settings
 from .memory import Memory, holding
 from .streams import STREAMS, any_capture
 
@@ -22,7 +23,9 @@ def emulated_products() -> Iterator[FakeCublasLt]:
         record.multiplied(library.latest)
         submit(stream, work, reads, writes)
 
-    library = FakeCublasLt(capturing=any_capture, submit=noted, memory_at=holding)
+    library = FakeCublasLt(
+        capturing=any_capture, submit=noted, memory_at=holding, capability=lambda: Settings.capability
+    )
     with use_binding(library):
         try:
             yield library
