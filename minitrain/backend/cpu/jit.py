@@ -26,9 +26,10 @@ from numba.np.ufunc import parallel
 from ..threads import environment
 from . import kernel_cache, object_code, workers
 from .compile_ahead import compile_ahead, exclusive
-from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
+from .compiler import OPTIONS, ApartCompiler
 from .compiler import device as device
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
+from .parallel_loops import split
 from .products.blas import blas
 
 
@@ -54,13 +55,12 @@ class Kernel:
         self._function, self._signature, self._parallel = function, signature, parallel
         self.form = form
         self.path = f"{function.__name__}.{form}" if form else function.__name__  # in its module
-        self._dispatcher = self._new_dispatcher()
+        self._dispatcher = self._new_dispatcher(function)
         self._run: Callable[..., Any] = self._first_call
         self._asked = False  # whether the helper process is to compile it
 
-    def _new_dispatcher(self) -> Any:
-        options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
-        dispatcher = CPUDispatcher(self._function, targetoptions=options, pipeline_class=ApartCompiler)
+    def _new_dispatcher(self, function: Callable[..., Any]) -> Any:
+        dispatcher = CPUDispatcher(function, targetoptions=OPTIONS, pipeline_class=ApartCompiler)
         dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
@@ -90,7 +90,7 @@ class Kernel:
             self.compile_to_disk()
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
-        self._run = self._launch if self._parallel else self._dispatcher
+        self._run = self._launch if self._parallel and workers.has_team() else self._dispatcher
         if threading_layer() == "workqueue" and not workers.has_team():
             self._run = functools.partial(_alone, self._run)
 
@@ -111,7 +111,8 @@ class Kernel:
         with exclusive(kernel_cache_dir() / f"{self._dispatcher._cache._impl.filename_base}.lock"):
             if not self._on_disk():
                 with object_code.to_disk_only():
-                    self._new_dispatcher().compile(self._signature)
+                    function = split(self._function) if self._parallel else self._function
+                    self._new_dispatcher(function).compile(self._signature)
                 self._forget_older_versions()
 
     def _on_disk(self) -> bool:
@@ -130,22 +131,9 @@ class Kernel:
                 path.unlink(missing_ok=True)
 
     def _launch(self, *args: Any) -> Any:
-        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken.
-
-        numba divides a loop into as many pieces as its setting for this thread says, which is the user's otherwise.
-        """
-        parts = args[-1]
-        if workers.has_team():
-            workers.start_workers(parts)
-        elif parts != 1:
-            return self._dispatcher(*args)
-        if (users := parallel._get_num_threads()) == parts:
-            return self._dispatcher(*args)
-        parallel._set_num_threads(parts)
-        try:
-            return self._dispatcher(*args)
-        finally:
-            parallel._set_num_threads(users)
+        """Run on the team. The last argument is the number of parts, one for each thread."""
+        workers.start_workers(args[-1])
+        return self._dispatcher(*args)
 
 
 def _alone(run: Callable[..., Any], *args: Any) -> Any:

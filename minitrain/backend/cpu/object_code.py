@@ -9,7 +9,6 @@ all processes load kernels from disk. Work that is needed only to run at once is
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,6 @@ from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-PARALLEL_FOR = "minitrain_parallel_for"
-"""What runs the parallel loops of kernels. The user's numba functions call ``numba_parallel_for``, of another pool."""
 LINE = 64
 """Arrays allocated in a kernel begin at a cache line. numba aligns to 32 bytes, where half of all 512-bit accesses
 touch two lines: sums in such an array took twice as long."""
@@ -39,8 +36,6 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]  # numba is untyped
         pass
 
     def _get_compiled_object(self) -> bytes:
-        with contextlib.suppress(NameError):  # it has no parallel loop
-            self._final_module.get_function("numba_parallel_for").name = PARALLEL_FOR
         return bytes(self._codegen._tm.emit_object(self._final_module))
 
     def get_pointer_to_function(self, name: str) -> int:
