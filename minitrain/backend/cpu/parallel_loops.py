@@ -1,8 +1,8 @@
 """Parallel loops of kernels: ``for t in prange(threads)`` becomes a function of t, and a call that runs all parts.
 
 numba can do this itself (``parallel=True``). But it analyses the whole function for what else could run in parallel,
-and compiles the body of the loop a second time from its own intermediate code: a third of the time that a kernel took to
-compile. Kernels need only the simplest case, so here the source is cut in two. From ::
+and infers the types in the body of the loop twice, which takes a third of the time of compiling. Kernels need only the
+simplest case, so here the source is cut in two. From ::
 
     def scale(x, out, threads):
         n = x.size
@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -65,6 +66,11 @@ def split(function: Callable[..., Any]) -> Callable[..., Any]:
     made = _define(tree, names, file, first, function.__qualname__)
     made.__module__ = function.__module__
     return made
+
+
+def is_part(qualname: str) -> bool:
+    """Whether this is the name of the body of a loop."""
+    return re.search(r"\.part\d+$", qualname) is not None
 
 
 def _define(tree: ast.FunctionDef, names: dict[str, Any], file: str, first: int, qualname: str) -> Callable[..., Any]:
@@ -129,7 +135,7 @@ def _names(loop: ast.For, kind: type[ast.expr_context]) -> set[str]:
 def _runner(part: Any) -> Callable[..., None]:
     """The function of (parts, captured) that calls ``part(p, *captured)`` for all p below ``parts``, on the team."""
 
-    @intrinsic
+    @intrinsic  # type: ignore[untyped-decorator]
     def run(typing: Any, parts: Any, captured: Any) -> Any:
         kinds = tuple(types.unliteral(kind) for kind in captured.types)
         arguments = (types.int64, *kinds)
@@ -151,7 +157,9 @@ def _runner(part: Any) -> Callable[..., None]:
             kind = ir.FunctionType(NOTHING, [POINTER] * 5 + [WORD] * 3)
             parallel_for = cgutils.get_or_insert_function(builder.module, kind, PARALLEL_FOR)
             pointers = [builder.bitcast(x, POINTER) for x in (body, argument, count, step)]
-            numbas_threads = cgutils.get_or_insert_function(builder.module, ir.FunctionType(WORD, []), "get_num_threads")
+            numbas_threads = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(WORD, []), "get_num_threads"
+            )
             threads = builder.call(numbas_threads, [])  # the user's setting; the team does not need it
             threads = builder.select(builder.icmp_signed("<", parts, threads), parts, threads)
             builder.call(parallel_for, [*pointers, address, WORD(0), WORD(1), threads])
