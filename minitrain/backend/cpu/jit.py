@@ -24,6 +24,7 @@ import numpy as np
 from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
+from ..precision import current_precision
 from ..threads import environment
 from . import kernel_cache, object_code, workers
 from .c_function import CFunction
@@ -33,6 +34,7 @@ from .compiler import OPTIONS, ApartCompiler
 from .compiler import device as device
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
 from .parallel_loops import split
+from .products.bf16_units import link_unit
 from .products.blas import blas
 
 
@@ -95,7 +97,7 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
-        missing_on_disk, asked_for = not self.on_disk(), (self.__module__, self.form or "float32")
+        missing_on_disk, asked_for = not self.on_disk(), (self.__module__, self.form or usual_form())
         if missing_on_disk and asked_for not in _asked_for:
             _asked_for.append(asked_for)
             compile_ahead(self.__module__, [], asked_for[1])
@@ -124,7 +126,7 @@ class Kernel:
         if self._run != self._first_call or self.on_disk():
             return True
         if not self._asked:
-            self._asked = compile_ahead(self.__module__, [self.path])
+            self._asked = compile_ahead(self.__module__, [self.path], self.form or "float32")
         return not self._asked
 
     def compile_to_disk(self, wait: bool = True) -> bool:
@@ -164,6 +166,12 @@ class Kernel:
 def _alone(run: Callable[..., Any], *args: Any) -> Any:
     with _launch_lock:
         return run(*args)
+
+
+def usual_form() -> str:
+    """The form of operands that kernels get under the present policy, if they have several."""
+    halves = current_precision() == "bfloat16" and link_unit().takes_halves
+    return "bfloat16" if halves else "float32"
 
 
 def missing(module: str, names: Sequence[str], form: str) -> Iterator[Kernel | CFunction]:
