@@ -154,15 +154,15 @@ def _runner(part: Any) -> Callable[..., None]:
             # One argument, which grows by a byte from part to part: that is how a body knows its number.
             argument = cgutils.alloca_once_value(builder, address)
             count, step = cgutils.alloca_once_value(builder, parts), cgutils.alloca_once_value(builder, WORD(1))
-            kind = ir.FunctionType(NOTHING, [POINTER] * 5 + [WORD] * 3)
-            parallel_for = cgutils.get_or_insert_function(builder.module, kind, PARALLEL_FOR)
-            pointers = [builder.bitcast(x, POINTER) for x in (body, argument, count, step)]
-            numbas_threads = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(WORD, []), "get_num_threads"
-            )
-            threads = builder.call(numbas_threads, [])  # the user's setting; the team does not need it
-            threads = builder.select(builder.icmp_signed("<", parts, threads), parts, threads)
-            builder.call(parallel_for, [*pointers, address, WORD(0), WORD(1), threads])
+            with builder.if_else(builder.icmp_signed("==", parts, WORD(1))) as (alone, together):
+                with alone:  # no other thread is woken
+                    builder.call(body, [argument, count, step, address])
+                with together:
+                    threads = builder.call(_outside(builder.module, "get_num_threads", WORD), [])
+                    pointers = [builder.bitcast(x, POINTER) for x in (body, argument, count, step)]
+                    launch = _outside(builder.module, PARALLEL_FOR, NOTHING, *[POINTER] * 5, *[WORD] * 3)
+                    # The team does not need the last argument. To numba's pool it is the user's setting.
+                    builder.call(launch, [*pointers, address, WORD(0), WORD(1), threads])
             with builder.if_then(builder.icmp_signed("!=", builder.load(failed), WORD(0)), likely=False):
                 context.call_conv.return_user_exc(builder, MemoryError, ("no memory for a part of a kernel",))
             return context.get_dummy_value()
@@ -170,6 +170,10 @@ def _runner(part: Any) -> Callable[..., None]:
         return types.none(types.int64, types.Tuple(kinds)), codegen
 
     return run  # type: ignore[no-any-return]
+
+
+def _outside(module: Any, symbol: str, result: Any, *arguments: Any) -> Any:
+    return cgutils.get_or_insert_function(module, ir.FunctionType(result, arguments), symbol)
 
 
 def _body(context: Any, module: Any, part: Any, data_type: Any) -> Any:
