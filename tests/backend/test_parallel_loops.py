@@ -72,7 +72,7 @@ def last(x, threads):
 
 @pytest.mark.parametrize(("function", "name"), [(total, "total"), (last, "here")])
 def test_a_variable_does_not_leave_a_loop(function, name):
-    with pytest.raises(ValueError, match=f"^{name}: assigned in a parallel loop, used outside; use an array"):
+    with pytest.raises(ValueError, match=f"^{name}: assigned in a parallel loop, read outside; use an array"):
         split(function)
 
 

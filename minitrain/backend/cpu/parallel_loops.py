@@ -50,7 +50,7 @@ def split(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function with each ``prange`` loop as a call of a part. It is meant for numba's compiler.
 
     Raises:
-        ValueError: if a loop assigns a variable that the function uses outside of it.
+        ValueError: if a loop assigns a variable that the function reads outside of it.
     """
     [tree] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
@@ -96,7 +96,7 @@ class _Cutter(ast.NodeTransformer):
         arguments = {argument.arg for argument in tree.args.args}
         outside = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node not in inside]
         self._own = arguments | {node.id for node in outside if isinstance(node.ctx, ast.Store)}
-        self._seen_outside = arguments | {node.id for node in outside}
+        self._read_outside = arguments | {node.id for node in outside if isinstance(node.ctx, ast.Load)}
 
     def visit_For(self, node: ast.For) -> ast.stmt:
         """Replace a parallel loop by a call, and look into others."""
@@ -105,8 +105,8 @@ class _Cutter(ast.NodeTransformer):
             return node
         assert isinstance(node.iter, ast.Call)
         stored = _names(node, ast.Store)
-        if escaping := stored & self._seen_outside:
-            raise ValueError(f"{', '.join(sorted(escaping))}: assigned in a parallel loop, used outside; use an array")
+        if escaping := stored & self._read_outside:
+            raise ValueError(f"{', '.join(sorted(escaping))}: assigned in a parallel loop, read outside; use an array")
         captured = sorted((_names(node, ast.Load) & self._own) - stored)
         name = f"part{len(self.parts)}"
         assert isinstance(node.target, ast.Name)
