@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numba import prange
 
-from minitrain.backend.cpu.jit import kernel
+import minitrain.kernels.cpu
+from minitrain.backend.cpu.jit import Kernel, ProductKernel, kernel
 from minitrain.backend.cpu.parallel_loops import split
 from tests.helpers.op_runs import few
 
@@ -82,3 +86,29 @@ def test_lines_are_those_of_the_source():
     first = too_much._function.__code__.co_firstlineno
     assert function.__code__.co_firstlineno in (first, first + 1)
     assert function.__qualname__ == "too_much"
+
+
+KERNELS = [
+    kernel
+    for found in pkgutil.walk_packages(minitrain.kernels.cpu.__path__, "minitrain.kernels.cpu.")
+    for kernel in vars(importlib.import_module(found.name)).values()
+    if isinstance(kernel, Kernel | ProductKernel) and kernel.__module__ == found.name
+]
+
+
+def test_the_loops_of_all_kernels_can_be_cut_out():
+    assert len(KERNELS) > 40
+    for one in KERNELS:
+        left = split(one.__wrapped__)
+        assert "prange" not in left.__code__.co_names, one
+
+
+def again(x, out, threads):
+    _, n = x.shape
+    for t in prange(threads):
+        _, columns = out.shape
+        out[t, :columns] = n
+
+
+def test_a_variable_that_nobody_reads_outside_may_have_the_same_name():
+    assert split(again).__code__.co_names.count("run_part0") == 1
