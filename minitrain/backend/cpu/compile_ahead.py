@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import queue
 import subprocess
@@ -109,7 +110,7 @@ def main() -> None:
         os._exit(0)  # at once, even in the middle of a kernel: the parent is gone
 
     threading.Thread(target=read, daemon=True).start()
-    from .jit import missing
+    missing = importlib.import_module(f"{__package__}.jit").missing  # it imports this module
 
     with contextlib.suppress(queue.Empty):
         while True:
