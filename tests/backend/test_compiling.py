@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from minitrain.backend.cpu import compile_ahead, jit, kernel_cache
-from minitrain.backend.cpu.compile_ahead import exclusive
+from minitrain.backend.cpu.compile_lock import exclusive
 from minitrain.kernels.cpu.activations import relu
 from tests.helpers.processes import run_python
 
@@ -40,7 +40,7 @@ def run_relu(folder: Path, then: str, **environment: str) -> list[str]:
 @pytest.fixture
 def no_helper(monkeypatch):
     """The helper of this process, if it has one, stays out of the test."""
-    monkeypatch.setattr(compile_ahead, "_helper", None)
+    monkeypatch.setattr(compile_ahead, "_helpers", [])
     monkeypatch.setattr(compile_ahead, "thread_count", lambda: 2)
     yield
     compile_ahead.stop()
@@ -62,7 +62,18 @@ def test_the_helper_compiles_the_backward_beside_a_forward(tmp_path):
 def test_one_thread_has_no_helper(monkeypatch, no_helper):
     monkeypatch.setattr(compile_ahead, "thread_count", lambda: 1)
     compile_ahead.compile_ahead("json", ["no_kernel"])
-    assert compile_ahead._helper is None
+    assert compile_ahead._helpers == []
+
+
+@needs_locks
+@pytest.mark.parametrize(("threads", "helpers"), [(2, 1), (3, 2), (64, compile_ahead.HELPERS)])
+def test_every_further_thread_has_a_helper_up_to_a_few(monkeypatch, no_helper, threads, helpers):
+    started: list[Listening] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: started.append(Listening()) or started[-1])
+    monkeypatch.setattr(compile_ahead, "thread_count", lambda: threads)
+    compile_ahead.compile_ahead("module", [])
+    compile_ahead.compile_ahead("module", ["kernel"], "int8")
+    assert [helper.written for helper in started] == [["float32 module \n", "int8 module kernel\n"]] * helpers
 
 
 def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
@@ -70,7 +81,7 @@ def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
     jit.threading_layer()  # the pool's own code goes to the usual folder
     compiled: list[str] = []
     monkeypatch.setattr(jit, "compile_listener", compiled.append)
-    monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels: None)
+    monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels, form: None)
     monkeypatch.setattr(jit, "kernel_cache_dir", lambda: tmp_path)
     monkeypatch.setattr(kernel_cache, "kernel_cache_dir", lambda: tmp_path)
 
@@ -98,13 +109,12 @@ def test_the_cache_knows_processors_and_what_is_gone(monkeypatch, tmp_path):
 @needs_locks
 def test_a_helper_ends_with_its_pipe(monkeypatch, tmp_path):
     """That is how it notices the end of the process that started it, also in the middle of a kernel."""
-    slow = "import time\nclass kernel:\n    def compile_to_disk():\n        print(flush=True); time.sleep(600)\n"
-    (tmp_path / "slow.py").write_text(slow)
+    (tmp_path / "slow.py").write_text("import time\nprint(flush=True)\ntime.sleep(600)\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), *sys.path])))
     command = [sys.executable, "-m", compile_ahead.__name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as helper:
         assert helper.stdin is not None and helper.stdout is not None
-        helper.stdin.write("slow kernel\n")
+        helper.stdin.write("float32 slow kernel\n")
         helper.stdin.flush()
         helper.stdout.readline()  # it is at it
         helper.stdin.close()
@@ -127,12 +137,12 @@ def test_a_helper_gets_bored():
 @needs_locks
 def test_a_helper_that_got_bored_is_replaced_and_leaves_nothing_open(no_helper):
     compile_ahead.compile_ahead("json", ["no_kernel"])  # the helper ends in an error, as it would in boredom
-    first = compile_ahead._helper
-    assert first is not None and first.stdin is not None
+    [first] = compile_ahead._helpers
+    assert first.stdin is not None
     first.wait(timeout=60)
     compile_ahead.compile_ahead("json", ["no_kernel"])
-    second = compile_ahead._helper
-    assert second is not None and second.stdin is not None and second is not first
+    [second] = compile_ahead._helpers
+    assert second.stdin is not None and second is not first
     assert first.stdin.closed
     compile_ahead.stop()
     assert second.stdin.closed
@@ -158,13 +168,24 @@ class Dead:
     def __init__(self) -> None:
         self.stdin = self
 
-    def writelines(self, lines):
-        raise BrokenPipeError(list(lines))
+    def write(self, line):
+        raise BrokenPipeError(line)
 
     def nothing(self) -> None:
         pass
 
-    close = kill = wait = poll = nothing
+    close = kill = wait = poll = flush = nothing
+
+
+class Listening(Dead):
+    """A helper that reads what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def write(self, line):
+        self.written.append(line)
 
 
 def test_a_program_with_a_python_inside_is_not_started_again(monkeypatch, no_helper):
@@ -206,6 +227,54 @@ def test_a_lock_is_free_again_when_its_owner_is_killed(tmp_path):
         threading.Timer(0.05, lambda: (killed.set(), owner.kill())).start()
         with exclusive(path):
             assert killed.is_set()
+
+
+@needs_locks
+def test_who_does_not_wait_is_told_that_another_is_at_it(tmp_path):
+    path = tmp_path / "kernel.lock"
+    with exclusive(path) as first, exclusive(path, wait=False) as second:
+        assert (first, second) == (True, False)
+    with exclusive(path, wait=False) as third:
+        assert third
+
+
+@needs_locks
+def test_instead_of_waiting_another_kernel_is_compiled(monkeypatch, tmp_path):
+    """One process writes the forward; this one needs it, compiles the backward meanwhile, then takes it."""
+    for module in (jit, kernel_cache):
+        monkeypatch.setattr(module, "kernel_cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(jit, "compile_ahead", lambda module, kernels, form: None)
+    forward, backward = (jit.Kernel(k._function, k._signature, parallel=True) for k in (relu._forward, relu._backward))
+    left = [backward]
+    monkeypatch.setattr(jit, "missing", lambda file, names, form: [k for k in left if not k.on_disk()])
+    jit.threading_layer()
+    order: list[str] = []
+    release = threading.Event()
+
+    def write_the_forward() -> None:
+        with exclusive(tmp_path / f"{forward._dispatcher._cache._impl.filename_base}.lock"):
+            order.append("another holds the forward")
+            held.set()
+            release.wait(300)
+
+    held = threading.Event()
+    other = threading.Thread(target=write_the_forward)
+    other.start()
+    held.wait(60)
+    compile_backward = backward.compile_to_disk
+
+    def compile_and_release(wait: bool = True) -> bool:
+        there = compile_backward(wait)
+        order.append("the backward is compiled")
+        release.set()
+        other.join(60)
+        return there
+
+    monkeypatch.setattr(backward, "compile_to_disk", compile_and_release)
+    x, out = np.float32([-1, 2, 3]), np.empty(3, np.float32)
+    forward(x, out, 1)
+    np.testing.assert_array_equal(out, [0, 2, 3])
+    assert order == ["another holds the forward", "the backward is compiled"]
 
 
 def test_without_locks_everyone_may_compile(tmp_path):

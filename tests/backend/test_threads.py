@@ -87,8 +87,9 @@ def test_the_users_numba_and_numpy_come_first_and_stay_as_they_were(digest, code
     assert json.loads(run_python(WORK + code, **settings)) == digest
 
 
-def test_one_part_wakes_nobody_and_leaves_the_users_setting():
-    """Also when the kernel raises, and in threads of Python's, each of which has a setting of its own."""
+@pytest.mark.parametrize("pool", ["own", "numba"])
+def test_kernels_leave_the_users_setting(pool):
+    """Also when one raises, and in threads of Python's, each of which has a setting of its own."""
     code = """
 import numba, threading
 from minitrain.backend import set_threads
@@ -100,17 +101,19 @@ def run():
     numba.set_num_threads(2)
     kernel = relu._forward
     kernel(np.ones(3, np.float32), np.empty(3, np.float32), 1)
-    kernel._dispatcher = lambda *arguments: seen.append(numba.get_num_threads()) or 1 / 0
-    for parts in (1, 2):
-        try: kernel(np.ones(3, np.float32), np.empty(3, np.float32), parts)
-        except ZeroDivisionError: seen.append(numba.get_num_threads())
-    del kernel._dispatcher
+    for parts in (1, 2, 5):
+        out = np.empty(3, np.float32)
+        kernel(np.ones(3, np.float32), out, parts)
+        seen.append([numba.get_num_threads(), out.sum().item()])
+    try: kernel(np.ones(3, np.float64), out, 2)
+    except TypeError: seen.append(numba.get_num_threads())
 other = threading.Thread(target=run)
 other.start(); other.join()
 print(json.dumps([seen, numba.get_num_threads()]))
 """
-    answer = run_python(WORK + code, NUMBA_NUM_THREADS="3", MINITRAIN_KERNELS="auto")
-    assert json.loads(answer) == [[1, 2, 2, 2], 3]
+    settings = {"NUMBA_NUM_THREADS": "3", "MINITRAIN_THREAD_POOL": pool}
+    answer = run_python(WORK + code, MINITRAIN_KERNELS="auto", **settings)
+    assert json.loads(answer) == [[[2, 3.0], [2, 3.0], [2, 3.0], 2], 3]
 
 
 @only_with_own_product

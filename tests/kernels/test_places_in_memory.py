@@ -136,10 +136,10 @@ def remainder_of_a_line(size):
 
 @kernel("i8(i8, i8)")
 def remainder_in_a_thread(size, threads):
-    worst = 0
-    for _ in prange(threads):
-        worst += np.empty(size, np.float32).ctypes.data % LINE
-    return worst
+    remainders = np.empty(threads, np.int64)
+    for t in prange(threads):
+        remainders[t] = np.empty(size, np.float32).ctypes.data % LINE
+    return remainders.sum()
 
 
 def test_arrays_that_kernels_make_begin_with_a_cache_line():

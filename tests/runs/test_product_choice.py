@@ -264,7 +264,7 @@ def test_the_process_that_compiles_ahead_links_the_same(half: Path) -> None:
         started = []
         subprocess.Popen = lambda *args, env, **options: started.append(env)
         from minitrain.backend.cpu import compile_ahead
-        compile_ahead._running_helper()
+        compile_ahead._running_helpers(1)
         print(started[0]["MINITRAIN_BLAS"])
     """
     assert run_python(code, **NO_CHOICE).strip() == "numpy"

@@ -14,10 +14,6 @@ from numba.core.registry import CPUDispatcher
 # Sums may be reordered and products fused so that loops vectorise; NaN and infinity keep their meaning.
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 OPTIONS = {"nopython": True, "fastmath": FASTMATH, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Only ``prange`` loops run in parallel. numba does not search for more, and compiles faster.
-PRANGE_ONLY = dict.fromkeys(
-    ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil"), False
-)
 
 
 class ApartCompiler(Compiler):  # type: ignore[misc]

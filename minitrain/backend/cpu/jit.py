@@ -9,26 +9,32 @@ launches on ``workqueue`` are serialised by a lock.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import numba_settings  # noqa: F401  # before numba
 
 # isort: split
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core.registry import CPUDispatcher
 from numba.np.ufunc import parallel
 
+from ..precision import current_precision
 from ..threads import environment
 from . import kernel_cache, object_code, workers
-from .compile_ahead import compile_ahead, exclusive
-from .compiler import OPTIONS, PRANGE_ONLY, ApartCompiler
+from .c_function import CFunction
+from .compile_ahead import compile_ahead
+from .compile_lock import exclusive
+from .compiler import OPTIONS, ApartCompiler
 from .compiler import device as device
 from .kernel_cache import KernelCache, is_on_disk, kernel_cache_dir
+from .parallel_loops import split
+from .products.bf16_units import link_unit
 from .products.blas import blas
 
 
@@ -44,6 +50,17 @@ compile_listener: Callable[[str], None] | None = None
 """Called with a kernel's name before it is compiled (not when it comes from disk); the trainer shows it."""
 
 _launch_lock = threading.RLock()
+_to_link: dict[str, Callable[[], int]] = {}
+_asked_for: list[tuple[str, str]] = []
+"""Files of kernels that the helpers were asked to compile, and in which form."""
+
+
+def link_before_loading(symbol: str, address: Callable[[], int]) -> None:
+    """Tell LLVM the address of a function that kernels call, before the next kernel is loaded.
+
+    It is not asked for at once: a process that only compiles kernels does not need it.
+    """
+    _to_link[symbol] = address
 
 
 class Kernel:
@@ -54,13 +71,13 @@ class Kernel:
         self._function, self._signature, self._parallel = function, signature, parallel
         self.form = form
         self.path = f"{function.__name__}.{form}" if form else function.__name__  # in its module
-        self._dispatcher = self._new_dispatcher()
+        self._dispatcher = self._new_dispatcher(function)
         self._run: Callable[..., Any] = self._first_call
-        self._asked = False  # whether the helper process is to compile it
+        self.size = len(function.__code__.co_code)
+        self._asked = False  # whether a helper process is to compile it
 
-    def _new_dispatcher(self) -> Any:
-        options = {**OPTIONS, "parallel": PRANGE_ONLY.copy() if self._parallel else False}  # numba empties the copy
-        dispatcher = CPUDispatcher(self._function, targetoptions=options, pipeline_class=ApartCompiler)
+    def _new_dispatcher(self, function: Callable[..., Any]) -> Any:
+        dispatcher = CPUDispatcher(function, targetoptions=OPTIONS, pipeline_class=ApartCompiler)
         dispatcher._cache = KernelCache(self._function)
         return dispatcher
 
@@ -80,48 +97,59 @@ class Kernel:
         return self._run(*args)
 
     def _compile(self) -> None:
-        on_disk = self._on_disk()
-        if not on_disk:
-            compile_ahead(self.__module__, self._missing_beside())
+        missing_on_disk, asked_for = not self.on_disk(), (self.__module__, self.form or usual_form())
+        if missing_on_disk and asked_for not in _asked_for:
+            _asked_for.append(asked_for)
+            compile_ahead(self.__module__, [], asked_for[1])
         threading_layer()  # before anything else starts the pool
-        if not on_disk:
+        if missing_on_disk:
             if compile_listener is not None:
                 compile_listener(f"{self.__module__.rpartition('.')[2]}.{self.path}")
-            self.compile_to_disk()
+            while not self.compile_to_disk(wait=False):  # a helper is at it
+                others = (other for file, form in _asked_for for other in missing(file, [], form))
+                if not any(other.compile_to_disk(wait=False) for other in others if other is not self):
+                    self.compile_to_disk()
+        while _to_link:
+            symbol, address = _to_link.popitem()
+            llvmlite.binding.add_symbol(symbol, address())
         self._dispatcher.compile(self._signature)  # finds it on disk
         self._dispatcher.disable_compile()
-        self._run = self._launch if self._parallel else self._dispatcher
+        self._run = self._launch if self._parallel and workers.has_team() else self._dispatcher
         if threading_layer() == "workqueue" and not workers.has_team():
             self._run = functools.partial(_alone, self._run)
 
     def ready_or_soon(self) -> bool:
-        """Whether a call would not wait for the compiler; if it would, the helper process is asked to compile it.
+        """Whether a call would not wait for the compiler; if it would, helper processes are asked to compile it.
 
         Where there can be no helper, the answer is yes, and the call waits.
         """
-        if self._run != self._first_call or self._on_disk():
+        if self._run != self._first_call or self.on_disk():
             return True
         if not self._asked:
-            self._asked = compile_ahead(self.__module__, [self.path])
+            self._asked = compile_ahead(self.__module__, [self.path], self.form or "float32")
         return not self._asked
 
-    def compile_to_disk(self) -> None:
-        """Compile to disk, unless the code is there or another process is writing it."""
+    def compile_to_disk(self, wait: bool = True) -> bool:
+        """Compile to disk, unless the code is there.
+
+        Args:
+            wait: whether to wait if another process is writing it.
+
+        Returns:
+            Whether the code is there now. It is not if another process is writing it.
+        """
         kernel_cache_dir().mkdir(parents=True, exist_ok=True)
-        with exclusive(kernel_cache_dir() / f"{self._dispatcher._cache._impl.filename_base}.lock"):
-            if not self._on_disk():
+        with exclusive(kernel_cache_dir() / f"{self._dispatcher._cache._impl.filename_base}.lock", wait) as mine:
+            if mine and not self.on_disk():
                 with object_code.to_disk_only():
-                    self._new_dispatcher().compile(self._signature)
+                    function = split(self._function) if self._parallel else self._function
+                    self._new_dispatcher(function).compile(self._signature)
                 self._forget_older_versions()
+            return mine
 
-    def _on_disk(self) -> bool:
+    def on_disk(self) -> bool:
+        """Whether the code is on disk."""
         return is_on_disk(self._dispatcher._cache, self._signature)
-
-    def _missing_beside(self) -> list[str]:
-        """The other kernels in this kernel's file that are not on disk; of those with two forms, the same form."""
-        found = [getattr(found, self.form or "float32", found) for found in vars(sys.modules[self.__module__]).values()]
-        beside = [k for k in found if isinstance(k, Kernel) and k is not self and k.__module__ == self.__module__]
-        return [k.path for k in beside if not k._on_disk()]
 
     def _forget_older_versions(self) -> None:
         stem, stamp = self._dispatcher._cache._impl.filename_base.rsplit("-", 1)
@@ -130,27 +158,43 @@ class Kernel:
                 path.unlink(missing_ok=True)
 
     def _launch(self, *args: Any) -> Any:
-        """Run on the pool. If the last argument, the number of parts, is 1, no other thread is woken.
-
-        numba divides a loop into as many pieces as its setting for this thread says, which is the user's otherwise.
-        """
-        parts = args[-1]
-        if workers.has_team():
-            workers.start_workers(parts)
-        elif parts != 1:
-            return self._dispatcher(*args)
-        if (users := parallel._get_num_threads()) == parts:
-            return self._dispatcher(*args)
-        parallel._set_num_threads(parts)
-        try:
-            return self._dispatcher(*args)
-        finally:
-            parallel._set_num_threads(users)
+        """Run on the team. The last argument is the number of parts, one for each thread."""
+        workers.start_workers(args[-1])
+        return self._dispatcher(*args)
 
 
 def _alone(run: Callable[..., Any], *args: Any) -> Any:
     with _launch_lock:
         return run(*args)
+
+
+def usual_form() -> str:
+    """The form of operands that kernels get under the present policy, if they have several."""
+    halves = current_precision() == "bfloat16" and link_unit().takes_halves
+    return "bfloat16" if halves else "float32"
+
+
+def missing(module: str, names: Sequence[str], form: str) -> Iterator[Kernel | CFunction]:
+    """What is not on disk of the kernels in a file and in those that it names in ``USED_WITH``, the largest first.
+
+    Functions that kernels are linked with come before them.
+
+    Args:
+        module: the file of kernels.
+        names: only these kernels of that file, if there are any.
+        form: of those kernels that have several.
+    """
+    file = importlib.import_module(module)
+    package = module.split(".cpu.")[0]
+    used = [] if names else [f"{package}.cpu.{name}" for name in getattr(file, "USED_WITH", ())]
+    found: list[Kernel] = []
+    for one in [file, *map(importlib.import_module, used)]:
+        own = [getattr(kernel, form, kernel) for kernel in vars(one).values()]
+        found += [kernel for kernel in own if isinstance(kernel, Kernel) and kernel.__module__ == one.__name__]
+    linked = [function for function in _to_link.values() if isinstance(function, CFunction)]
+    wanted = [kernel for kernel in found if not names or kernel.path in names]
+    yield from (function for function in linked if not function.on_disk())
+    yield from (kernel for kernel in sorted(wanted, key=lambda kernel: -kernel.size) if not kernel.on_disk())
 
 
 class ProductKernel:

@@ -20,7 +20,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 from numba.core.registry import cpu_target
 
 from ..cache_dir import cache_dir
-from . import compiler, object_code
+from . import compiler, object_code, parallel_loops
 
 KERNEL_FOLDER = Path(__file__).parents[2] / "kernels" / "cpu"
 HELPERS = KERNEL_FOLDER / "common"
@@ -49,7 +49,7 @@ def _source_stamp(file: str) -> str:
 
 def sources_of(file: Path) -> list[Path]:
     """The files that may be compiled into the functions in ``file``: helpers have these places, or these names."""
-    ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code)]
+    ours = [Path(str(module.__file__)) for module in (sys.modules[__name__], compiler, object_code, parallel_loops)]
     here = Path(__file__).parent
     ours += [*sorted(here.glob("_*.py")), *sorted((here / "products").glob("*.py"))]
     return list(dict.fromkeys([file, *sorted(file.parent.glob("_*.py")), *sorted(HELPERS.glob("*.py")), *ours]))

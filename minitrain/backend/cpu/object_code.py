@@ -1,15 +1,13 @@
 """Compiles a kernel to disk only: nothing is loaded into this process, and LLVM optimises it fewer times.
 
-numba compiles a function to run it at once. The body of a parallel loop is optimised by itself, again in each of two
-wrappers around it, and once more inside the kernel; every helper becomes machine code of its own, too. Only the
-kernel's object code goes to disk. So a process that has just compiled would run different code, with sums in another
-order, than a process that loads the kernel, and an interrupted run would not continue with the same bytes. Therefore
-all processes load kernels from disk. Work that is needed only to run at once is skipped, about a third of the time.
+numba compiles a function to run it at once. Every function that a kernel calls becomes machine code of its own, too.
+Only the kernel's object code goes to disk. So a process that has just compiled would run different code, with sums in
+another order, than a process that loads the kernel, and an interrupted run would not continue with the same bytes.
+Therefore all processes load kernels from disk. Work that is needed only to run at once is skipped.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +17,8 @@ from numba.core.codegen import JITCodeLibrary, JITCPUCodegen
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-PARALLEL_FOR = "minitrain_parallel_for"
-"""What runs the parallel loops of kernels. The user's numba functions call ``numba_parallel_for``, of another pool."""
+from .parallel_loops import is_part
+
 LINE = 64
 """Arrays allocated in a kernel begin at a cache line. numba aligns to 32 bytes, where half of all 512-bit accesses
 touch two lines: sums in such an array took twice as long."""
@@ -30,17 +28,15 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]  # numba is untyped
     """Code that can be optimised and written as an object file, but has no address."""
 
     def _optimize_final_module(self) -> None:
-        # Functions can be cached. The wrappers between a parallel loop and its kernel cannot; they are optimised as
-        # part of the kernel.
-        if self._object_caching_enabled:
+        # A part of a parallel loop is optimised with its kernel, its only caller. Helpers are not: one that asks for
+        # 512-bit vectors would lose them if it were inlined first.
+        if not is_part(self.name):
             super()._optimize_final_module()
 
     def _finalize_specific(self) -> None:
         pass
 
     def _get_compiled_object(self) -> bytes:
-        with contextlib.suppress(NameError):  # it has no parallel loop
-            self._final_module.get_function("numba_parallel_for").name = PARALLEL_FOR
         return bytes(self._codegen._tm.emit_object(self._final_module))
 
     def get_pointer_to_function(self, name: str) -> int:
@@ -55,6 +51,9 @@ class _Codegen(JITCPUCodegen):  # type: ignore[misc]
 
     def _add_module(self, module: Any) -> None:
         pass
+
+    def _check_llvm_bugs(self) -> None:
+        pass  # a parser's bug of 2015; numba looks for it in every function
 
     def set_env(self, env_name: str, env: Any) -> None:
         pass

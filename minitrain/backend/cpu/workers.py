@@ -19,8 +19,9 @@ import llvmlite.binding
 from numba.core import types
 
 from ...errors import ConfigError
-from . import _words, object_code, team
+from . import _words, team
 from .c_function import compiled_address
+from .parallel_loops import PARALLEL_FOR
 
 MOST_MEMBERS = 512
 FIRST_ROW = 2  # of member 0, the caller
@@ -68,13 +69,13 @@ def prepare() -> None:
     global _block
     if not has_team():
         numbas = llvmlite.binding.address_of_symbol("numba_parallel_for")
-        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, numbas)
+        llvmlite.binding.add_symbol(PARALLEL_FOR, numbas)
     elif not _block:
         times = spin_times()
         _block = _memory()
         _set_up(times)
         llvmlite.binding.add_symbol(_words.BLOCK, _block)
-        llvmlite.binding.add_symbol(object_code.PARALLEL_FOR, _parallel_for())
+        llvmlite.binding.add_symbol(PARALLEL_FOR, _parallel_for())
 
 
 def _memory() -> int:

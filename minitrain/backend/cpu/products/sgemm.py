@@ -13,7 +13,6 @@ Matrices are addresses here, because one compiled function serves all kernels. S
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from .._simd import (
     transpose_block,
 )
 from .._sums import sum_tile
-from ..c_function import compiled_address
+from ..c_function import CFunction
 from ..compiler import device
 from ._cblas import SIGNATURE, SIZE, TRANSPOSED, only_scale
 
@@ -184,7 +183,5 @@ def instructions() -> str | None:
     return "AVX-512" if LANES == 16 else "AVX2"
 
 
-@functools.cache
-def address() -> int:
-    """The address of the compiled function, which is compiled or loaded from disk on the first call."""
-    return compiled_address(sgemm, SIGNATURE)
+address = CFunction(sgemm, SIGNATURE)
+"""The address of the compiled function, which is compiled or loaded from disk on the first call."""

@@ -12,14 +12,14 @@ import llvmlite.binding
 from numba import types
 from numba.extending import overload
 
-from ....backend.cpu.jit import blas_width, device
+from ....backend.cpu.jit import blas_width, device, link_before_loading
 from ....backend.cpu.products.bf16_units import link_unit
 from ....backend.cpu.products.blas import SYMBOL, blas
 
 _blas = blas()
 available = _blas is not None
 if _blas is not None:
-    llvmlite.binding.add_symbol(SYMBOL, _blas.sgemm_address())
+    link_before_loading(SYMBOL, _blas.sgemm_address)
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # CBLAS's constants
 _int = types.int64 if blas_width() else types.int32

@@ -18,6 +18,10 @@ from ..common.targets import rows, slot
 
 TOKENS_PER_ROW = 256
 """Tokens summed at once, on average per row of the table."""
+USED_WITH = (
+    "attention.attention", "linear.linear", "classification.cross_entropy", "norms.residual", "rules.adam", "clip",
+)  # fmt: skip
+"""Files with other kernels that a step of a model with an embedding most likely needs: they are compiled ahead."""
 
 
 def embedding_forward(tokens: Array, weight: Array, *, padding_idx: int | None = None) -> Any:

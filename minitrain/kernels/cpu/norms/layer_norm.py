@@ -21,6 +21,7 @@ from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, s
 from ..common.targets import NO_ROWS, NONE, rows, slot
 
 f4 = np.float32
+USED_WITH = ("linear.gelu_linear",)  # most likely; see ``embedding.py``
 
 
 def layer_norm_forward(x: Array, weight: Array, bias: Array | None, *, eps: float = 1e-5) -> Any:

@@ -20,6 +20,7 @@ from ..common.sums import BLOCK, add_groups, carry, clear_sums, group_buffers, s
 from ..common.targets import NO_ROWS, rows, slot
 
 f4 = np.float32
+USED_WITH = ("attention.rope", "activations.swiglu")  # most likely; see ``embedding.py``
 
 
 def rms_norm_forward(x: Array, weight: Array, *, eps: float = 1e-5) -> Any:
