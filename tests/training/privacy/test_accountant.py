@@ -103,6 +103,9 @@ def test_the_setting_that_is_impossible_is_named(spent, name, wrong):
     assert spent(**(right | {"rate": 1.0, "noise_multiplier": 0.0})) == 0
     with pytest.raises(ConfigError, match=f"^the privacy budget: {name} = {wrong} must be"):
         spent(**(right | {name: wrong}))
+    if name != "delta":
+        with pytest.raises(ConfigError, match=f"^the privacy budget: {name} = {wrong} must be"):
+            spent(**(right | {"delta": 7, name: wrong}))  # the first of two
 
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
