@@ -155,13 +155,28 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "data.tokens.unwanted": ("data/test_unwanted_texts.py",),
     },
     "monitors": {
-        "training.callbacks.averaging.ema": ("training/callbacks/test_averaging_and_clipping.py",),
+        "training.callbacks.averaging.ema": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_averaging_and_clipping.py",
+        ),
         "training.callbacks.control.clipping": ("training/callbacks/test_averaging_and_clipping.py",),
-        "training.callbacks.control.early_stopping": ("training/callbacks/test_stopping_and_guards.py",),
-        "training.callbacks.control.guards": ("training/callbacks/test_stopping_and_guards.py",),
-        "training.callbacks.monitors.count_unwanted": ("training/callbacks/test_watching.py",),
-        "training.callbacks.monitors.curvature": ("training/callbacks/test_sharpness.py",),
-        "training.callbacks.monitors.statistics": ("training/callbacks/test_statistics.py",),
+        "training.callbacks.control.early_stopping": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_stopping_and_guards.py",
+        ),
+        "training.callbacks.control.guards": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_stopping_and_guards.py",
+        ),
+        "training.callbacks.monitors.count_unwanted": ("training/callbacks/test_hooks_alone.py",),
+        "training.callbacks.monitors.curvature": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_sharpness.py",
+        ),
+        "training.callbacks.monitors.statistics": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_statistics.py",
+        ),
     },
     "models": {
         "models.captioner": ("models/test_captioner.py", "models/test_models.py"),
