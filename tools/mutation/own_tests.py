@@ -179,9 +179,9 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "models": {
-        "models.captioner": ("models/test_captioner.py", "models/test_models.py"),
+        "models.captioner": ("models/test_captioner.py", "models/test_models.py", "models/test_presets.py"),
         "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
-        "models.masked": ("models/test_models.py",),
+        "models.masked": ("models/test_masked_encoder.py", "models/test_models.py", "models/test_presets.py"),
     },
     "differences": {
         "testing.differences": ("testing/test_differences.py",),
