@@ -75,6 +75,7 @@ def test_batches_are_drawn_with_the_key_of_the_secret(given):
         ):
             assert place == other_place
             np.testing.assert_array_equal(mine.inputs, other.inputs)
+            np.testing.assert_array_equal(mine.targets, other.targets)
 
 
 @pytest.mark.parametrize("data", [[1], (np.zeros(3), 4), (np.zeros(3),), "text", np.zeros((3, 2))])
