@@ -282,7 +282,7 @@ def test_a_limit_itself_is_no_doubt():
         {"tokens": np.array([1.0, 8.0])},
         np.full(6, 2.0),
         of("E", "B") | {"E": 0.02, "beta": 1.0},
-        {"E": (1, 3)},
+        {"E": (2, 6)},
         fits=50,
     )
     assert found == ()

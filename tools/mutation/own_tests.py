@@ -190,7 +190,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "checker": {
         "testing.comparison": ("testing/test_gradcheck.py",),
         "testing.gradients": ("testing/test_gradcheck.py", "testing/test_differences.py"),
-        "testing.slopes": ("testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
+        "testing.slopes": ("testing/test_slopes.py", "testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
         "testing.variables": ("testing/test_gradcheck.py",),
     },
     "random": {
