@@ -24,6 +24,7 @@ from minitrain.states import ListOf, Maybe, Number, Whole, checked
 from minitrain.training import (
     EMA,
     SWA,
+    ActivationStatistics,
     EarlyStopping,
     Gradient,
     Histograms,
@@ -365,7 +366,7 @@ def test_counts_come_with_every_evaluation_and_the_first_is_kept(monkeypatch: py
 
     callback = counting.CountUnwanted(iter(ENTRIES), samples=3, tokens=7, seed=5)  # type: ignore[arg-type]
     assert (callback.result(), callback.state_dict(), callback.before, callback.latest) == ("", {}, None, None)
-    setup = a_setup(arithmetic=SimpleNamespace(precision=None))
+    setup = a_setup(arithmetic=SimpleNamespace(precision="float32"))
     run = RunContext(tokenizer="letters", evaluator=SimpleNamespace())  # type: ignore[arg-type]
     run.weights.use("average", applied)
     begin = a_view()
@@ -391,7 +392,7 @@ def test_counts_come_with_every_evaluation_and_the_first_is_kept(monkeypatch: py
 
 
 def test_counts_have_the_precision_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    for precision in ("bfloat16", None):
+    for precision in ("bfloat16", "float32"):
         calls = counted(monkeypatch, [UnwantedCount(1, 0, 0, 0)])
         callback = counting.CountUnwanted(ENTRIES, samples=0)
         callback.on_train_begin(
@@ -401,7 +402,7 @@ def test_counts_have_the_precision_of_the_training(monkeypatch: pytest.MonkeyPat
         )
         with use_precision("float16"):
             callback.on_evaluate(a_view(3), metrics := {})
-        assert calls[0][2] == (precision or "float16")
+        assert calls[0][2] == precision
         assert metrics == {"val_unwanted_greedy": 0.0}, "nothing was sampled"
         assert callback.before is None
 
@@ -457,6 +458,30 @@ def test_a_weight_of_zeros_and_one_that_is_frozen() -> None:
     statistics.on_before_optimizer_step(a_view(9), gradient(loss=1.0))
     statistics.on_log(a_view(10), record := {})
     assert record["update_ratio.bias"] == 0  # 0 of 0
+
+
+def test_activations_are_float_arrays_of_units_without_the_weights() -> None:
+    """The last axis counts units: of four, one is 0 in all 2 x 3 places, and another in most."""
+    units = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    units[..., 1] = units[0, :, 2] = 0
+    setup = a_setup(arithmetic=SimpleNamespace(precision="float32"))
+    cache = {
+        "units": units,
+        "table": units[0],
+        "ids": np.zeros((2, 3), np.int64),
+        "row": np.zeros(4, np.float32),
+        "number": np.float32(3) * np.ones((), np.float32),
+        "weight": setup.model.weight.data,
+    }
+    setup.objective = SimpleNamespace(loss=lambda batch: (None, cache))
+    for pattern, names in (("*", ["units", "table"]), ("u*", ["units"])):
+        statistics = ActivationStatistics((np.zeros(1),), pattern)
+        statistics.on_train_begin(a_view(), setup, RunContext())
+        statistics.on_log(a_view(), record := {})
+        assert set(record) == {f"{kind}.{name}" for kind in ("activation_std", "dead") for name in names}
+        assert record["activation_std.units"] == pytest.approx(units.std(), rel=1e-6)
+        assert record["dead.units"] == 0.25
+        assert record.get("dead.table", 0.5) == 0.5
 
 
 GOOD: dict[str, Any] = {"every": 1, "most": 1, "bins": 2, "reach": 0.5}
