@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -170,8 +171,9 @@ def _search(check: VariableCheck, rng: np.random.Generator) -> int:
             half = np.zeros(value.size)
             half[start:stop] = direction[start:stop]
             found = check.along(array_module(value).asarray(half.reshape(value.shape)))
-            gaps.append(abs(found.analytic - found.numeric))
-        low, high = (low, middle) if not gaps[1] > gaps[0] else (middle, high)
+            gap = abs(found.analytic - found.numeric)
+            gaps.append(0.0 if math.isnan(gap) else gap)  # what cannot be measured tells nothing
+        low, high = (low, middle) if gaps[0] >= gaps[1] else (middle, high)
     return low
 
 

@@ -404,5 +404,6 @@ def test_a_good_step_that_another_one_confirms_ends_the_search():
 
 def test_several_derivatives_are_told_by_the_nearest():
     slope = Slope(Kind.KINK, 1.0, WAY, -1.0, 3.0, 0.0, 0.0)
-    assert [slope.nearest(x) for x in (-5.0, -1.0, 0.5, 3.0, 9.0)] == [-1.0, -1.0, 0.5, 3.0, 3.0]
+    assert [slope.nearest(x) for x in (-5.0, -1.0, 0.5, 3.0, 9.0, NAN)] == [-1.0, -1.0, 0.5, 3.0, 3.0, -1.0]
+    assert math.isnan(slope._replace(low=NAN, high=NAN).nearest(1.0)), "what is unknown agrees with nothing"
     assert (slopes._or_infinite(NAN), slopes._or_infinite(2.0)) == (INF, 2.0)

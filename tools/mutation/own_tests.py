@@ -191,7 +191,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "testing.comparison": ("testing/test_gradcheck.py",),
         "testing.gradients": ("testing/test_gradcheck.py", "testing/test_differences.py"),
         "testing.slopes": ("testing/test_slopes.py", "testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
-        "testing.variables": ("testing/test_gradcheck.py",),
+        "testing.variables": ("testing/test_variables.py", "testing/test_gradcheck.py"),
     },
     "random": {
         "random": ("test_random_values.py",),
