@@ -188,8 +188,8 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "testing.watch": ("testing/test_differences.py",),
     },
     "checker": {
-        "testing.comparison": ("testing/test_gradcheck.py",),
-        "testing.gradients": ("testing/test_gradcheck.py", "testing/test_differences.py"),
+        "testing.comparison": ("testing/test_compare.py", "testing/test_gradcheck.py"),
+        "testing.gradients": ("testing/test_compare.py", "testing/test_gradcheck.py", "testing/test_differences.py"),
         "testing.slopes": ("testing/test_slopes.py", "testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
         "testing.variables": ("testing/test_variables.py", "testing/test_gradcheck.py"),
     },

@@ -489,7 +489,9 @@ GOOD: dict[str, Any] = {"every": 1, "most": 1, "bins": 2, "reach": 0.5}
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"most": 0}, {"bins": 1}, {"reach": 0.0}, {"reach": -1.0}])
 def test_the_settings_of_histograms(wrong: dict[str, Any]) -> None:
-    assert Histograms(**GOOD).bins == 2
+    made = Histograms(**GOOD, parameters="*.bias")
+    assert {name: getattr(made, name) for name in GOOD} == GOOD
+    assert made.parameters == "*.bias"
     with pytest.raises(ConfigError, match="Histograms: every="):
         Histograms(**GOOD | wrong)
 
