@@ -48,8 +48,8 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "generation.text.sampled": ("generation/test_texts.py",),
     },
     "constraints": {
-        "generation.text.constraints": ("generation/test_constraints.py",),
-        "generation.text.vocabulary": ("generation/test_constraints.py",),
+        "generation.text.constraints": ("generation/test_constraint_rules.py", "generation/test_constraints.py"),
+        "generation.text.vocabulary": ("generation/test_constraint_rules.py", "generation/test_constraints.py"),
         "generation.search.contrastive": ("generation/test_contrastive.py",),
         "generation.speculative.decode": ("generation/test_speculative.py",),
     },
