@@ -59,4 +59,4 @@ def info_nce_backward_backward(
 def _of_features(direction: Array, gradient: Array, change: Array, cache: L2NormalizeCache) -> Array:
     """The change (N, C) of a gradient by features, from the gradient by their directions and its change."""
     _, bent = l2_normalize_backward_backward(direction, gradient, cache)
-    return l2_normalize_backward.reference(change, cache) + bent  # type: ignore[no-any-return]
+    return l2_normalize_backward.reference(change, cache) + bent

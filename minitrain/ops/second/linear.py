@@ -65,11 +65,11 @@ def conv2d_backward_backward(
         ddout (B, O, Ho, Wo), dx (B, C, H, W), dweight (O, C / groups, kh, kw), dbias (O,): zeros, or ``None`` without a
         bias.
     """
-    x, weight, _, *rest = cache
+    x, weight, _, shape, windows, groups = cache
     x, weight = wide(x), wide(weight)
-    ddout = convolved(ddx, weight, *rest) + convolved(x, ddweight, *rest)
-    dx, _, _ = conv2d_backward.reference(dout, Conv2dCache(x, ddweight, None, *rest))
-    _, dweight, _ = conv2d_backward.reference(dout, Conv2dCache(ddx, weight, None, *rest))
+    ddout = convolved(ddx, weight, shape, windows, groups) + convolved(x, ddweight, shape, windows, groups)
+    dx, _, _ = conv2d_backward.reference(dout, Conv2dCache(x, ddweight, None, shape, windows, groups))
+    _, dweight, _ = conv2d_backward.reference(dout, Conv2dCache(ddx, weight, None, shape, windows, groups))
     if ddbias is None:
         return ddout, dx, dweight, None
     return ddout + ddbias[:, None, None], dx, dweight, zeros_like(ddbias)
