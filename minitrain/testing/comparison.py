@@ -82,8 +82,7 @@ def _is_single(variable: Variable, probe: Probe, settings: CheckSettings) -> boo
     if settings.precision != "float64" or norm(gradient * step_lengths(variable.value)) <= CANCELLED * probe.scale:
         return False
     with np.errstate(all="ignore"):
-        moved = gradient[gradient != 0]
-        return bool(moved.size and (moved.astype(np.float32) == moved).all())
+        return bool((gradient.astype(np.float32) == gradient).all())
 
 
 def _rounded(variable: Variable, error: float, words: str, cause: str) -> Mismatch:
@@ -135,10 +134,10 @@ def _tried(
         The variable's gradients, by the name of the factor; and products of the gradient of the output with something
         known, in words, which a second use of the variable could add to its gradient.
     """
+    if len(probe.cotangents) != 1:
+        return {}, {}
     scaled: dict[str, Array] = {}
     shares: dict[str, Array] = {}
-    if len(probe.cotangents) != 1:
-        return scaled, shares
     dout, value = probe.cotangents[0], variable.value
     for name, x in known.items():
         if x is dout or x is value or not x.size or not array_module(x).isfinite(x).all():

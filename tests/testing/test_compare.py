@@ -229,10 +229,12 @@ def test_a_small_array_is_gathered_whole():
 
 def test_a_large_array_is_gathered_by_a_sample_and_a_bad_element(monkeypatch):
     monkeypatch.setattr(comparison, "SAMPLED", 4)
-    monkeypatch.setattr(comparison, "_search", lambda check, rng: 9)
-    check = check_of(10, shape=(2, 5))
+    check, searched = check_of(10, shape=(2, 5)), list[Any]()
+    monkeypatch.setattr(comparison, "_search", lambda *found: searched.append(found) or 9)
     known = {"row": np.arange(5.0), "square": np.ones((5, 5)), "infinite": np.full(5, np.inf)}
-    found = comparison._gather(check, 0.25, np.random.default_rng(3), known, SETTINGS, TRIED)
+    rng = np.random.default_rng(3)
+    found = comparison._gather(check, 0.25, rng, known, SETTINGS, TRIED)
+    assert searched == [(check, rng)]
     sample = np.random.default_rng(3).choice(10, 4, replace=False)
     assert check.asked == [*sample.tolist(), 9]
     np.testing.assert_array_equal(found.indices, [*sample, 9])
@@ -341,7 +343,7 @@ def test_the_search_finds_the_element_with_the_largest_gap(size):
         def along(direction: Any, gaps: Any = gaps, asked: Any = asked) -> Judgement:
             asked.append(direction)
             total = float((abs(direction).reshape(-1) * gaps).sum())
-            return judgement(-total, 0.0, 0.0)
+            return judgement(5.0 - total, 5.0, 0.0)
 
         check: Any = SimpleNamespace(variable=variable("x", np.ones((1, size)), np.ones((1, size))), along=along)
         assert comparison._search(check, np.random.default_rng(1)) == place

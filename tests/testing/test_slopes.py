@@ -360,7 +360,7 @@ def test_without_rounding_shorter_steps_come_first_and_then_longer_ones(monkeypa
     taken: list[Any] = []
     monkeypatch.setattr(slopes, "_with_doubts", lambda *arguments: taken.append(arguments) or arguments[0])
     monkeypatch.setattr(slopes, "_classify", lambda *arguments: arguments)
-    probe = Scripted(lambda exponent, sides: reading(central=float(exponent), spread=10.0 + BIT, rounding=1.0))
+    probe = Scripted(lambda exponent, sides: reading(central=float(exponent), spread=5.0 + BIT, rounding=0.5))
     readings, tolerance, floor = searched(probe, 800.0)
     order = [0, *range(-1, -10, -1), 1, 2, 3]
     assert probe.asked == [(0, False), *((exponent, True) for exponent in order)]
