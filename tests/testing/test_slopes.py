@@ -53,7 +53,12 @@ def test_a_first_step_agrees_by_three_rules():
     """The gap, the spread and the rounding each have a limit; where there is nothing but rounding, that will do."""
     tolerance = 0.5
     for central, expected, spread, size, rounding, typical in itertools.product(
-        (-2.0, 0.0, 1.0, 3.0), (-3.0, 0.0, 1.0, 2.0), (0.0, 1.0, 6.0), (0.0, 4.0), (0.0, 0.5, 1.0, 4.0), (0.0, 2.0, 8.0)
+        (-2.0, 0.0, 1.0, 3.0),
+        (-3.0, 0.0, 1.0, 2.0),
+        (0.0, 1.0, 3.0, 5.5),
+        (0.0, 4.0),
+        (0.0, 0.5, 1.0, 2.0),
+        (0.0, 2.0, 8.0),
     ):
         larger = max(abs(central), abs(expected))
         near = abs(central - expected) - rounding <= larger / 2
@@ -306,6 +311,8 @@ class Scripted:
     """A probe that gives the readings it was told, by the exponent of their step and whether sides are asked for."""
 
     step, rounding, weight = 0.5, 2.0**-20, 3.0
+    value: Any
+    direction: Any
 
     def __init__(self, say: Callable[[int, bool], Reading]) -> None:
         self.say, self.asked = say, list[tuple[int, bool]]()
@@ -313,6 +320,7 @@ class Scripted:
     def read(self, value: Any, direction: Any, step: float, *, sides: bool = False) -> Reading:
         exponent = round(math.log(step / self.step) / math.log(slopes.RATIO))
         assert step == pytest.approx(self.step * slopes.RATIO**exponent)
+        assert (value is self.value, direction is self.direction) == (True, True)
         self.asked.append((exponent, sides))
         return self.say(exponent, sides)._replace(step=step, direction=direction)
 
@@ -320,6 +328,7 @@ class Scripted:
 def searched(probe: Any, analytic: float = 0.0, tolerance: float = 2.0**-4, **more: Any) -> Slope:
     value = more.get("value", np.array([5.0, -7.0]))
     direction = more.get("direction", np.array([1.0, 0.0]))
+    probe.value, probe.direction = value, direction
     return slopes.find_slope(probe, value, direction, lambda moved: analytic, more.get("typical", 1.0), tolerance)
 
 
@@ -348,7 +357,13 @@ def test_longer_steps_help_against_rounding():
 
 
 @pytest.mark.parametrize(
-    "second", [reading(central=19.0 + BIT), reading(central=8.0, spread=10.0 + BIT, rounding=1.0), reading(spread=NAN)]
+    "second",
+    [
+        reading(central=8.0, spread=7.0, rounding=0.5),
+        reading(central=19.0 + BIT),
+        reading(central=8.0, spread=10.0 + BIT, rounding=1.0),
+        reading(spread=NAN),
+    ],
 )
 def test_a_longer_step_that_tells_something_else_does_not_count(second):
     probe = blurred(instead={2: second})
@@ -397,6 +412,7 @@ def test_a_good_step_that_another_one_confirms_ends_the_search():
     assert settled({-1: good, -3: good._replace(central=-30.0)}, 100.0) == (-30.0, 4)
     for central, steps in ((-40.0, 4), (-40.0 - BIT, 13), (-13.5, 4), (-13.25, 13)):  # within half of this one
         assert settled({-1: good, -3: good._replace(central=central)}, 100.0)[1] == steps
+    assert settled({-1: good, -2: good._replace(central=-30.0)}, 100.0) == (-30.0, 3)
     assert settled({-1: good}, 100.0)[1] == 13, "not by itself"
     bad = reading(central=-30.0, spread=10.0)
     assert settled({-1: bad, -3: good}, 100.0)[1] == 13, "nor by one that is not good"
