@@ -57,6 +57,8 @@ def join_shards(folder: Path, names: Sequence[str]) -> tuple[dict[str, NDArray[A
     shapes = {name[len("shape/") :]: array for name, array in shards[0].items() if name.startswith("shape/")}
     joined: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "optimizer": {}}
     for name, shape in shapes.items():
+        if shape.ndim != 1 or shape.dtype != np.int64 or (shape < 0).any():
+            raise CheckpointError(f"{folder} is damaged: the shape of {name:.200} is not a list of whole numbers")
         parts = [shard.get(name) for shard in shards]
         size = math.prod(shape.tolist())
         if any(one is None or one.ndim != 1 or one.dtype != parts[0].dtype for one in parts) or (  # type: ignore[union-attr]

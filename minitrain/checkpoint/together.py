@@ -52,7 +52,7 @@ def save_together(folder: LocalFolder, name: str, contents: Contents, group: Gro
     def commit() -> None:
         files = {str(file): Entry(int(size), str(sha256)) for file, size, sha256 in shards}
         files |= write_state(temporary, contents)
-        ordered = {file: files[file] for file in (EXTRA, STATE, *sorted(files.keys() - {EXTRA, STATE}))}
+        ordered = {file: files[file] for file in (EXTRA, STATE, *sorted(files))}  # each once, where it is first
         write_file(temporary / MANIFEST, [Manifest(SHARDED, contents.step, ordered).to_json()])
         fsync_directory(temporary)
         if path.exists():  # a damaged one: out of the way, now that its successor is complete

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -81,8 +82,7 @@ def _is_single(variable: Variable, probe: Probe, settings: CheckSettings) -> boo
     if settings.precision != "float64" or norm(gradient * step_lengths(variable.value)) <= CANCELLED * probe.scale:
         return False
     with np.errstate(all="ignore"):
-        moved = gradient[gradient != 0]
-        return bool(moved.size and (moved.astype(np.float32) == moved).all())
+        return bool((gradient.astype(np.float32) == gradient).all())
 
 
 def _rounded(variable: Variable, error: float, words: str, cause: str) -> Mismatch:
@@ -134,10 +134,10 @@ def _tried(
         The variable's gradients, by the name of the factor; and products of the gradient of the output with something
         known, in words, which a second use of the variable could add to its gradient.
     """
+    if len(probe.cotangents) != 1:
+        return {}, {}
     scaled: dict[str, Array] = {}
     shares: dict[str, Array] = {}
-    if len(probe.cotangents) != 1:
-        return scaled, shares
     dout, value = probe.cotangents[0], variable.value
     for name, x in known.items():
         if x is dout or x is value or not x.size or not array_module(x).isfinite(x).all():
@@ -170,8 +170,9 @@ def _search(check: VariableCheck, rng: np.random.Generator) -> int:
             half = np.zeros(value.size)
             half[start:stop] = direction[start:stop]
             found = check.along(array_module(value).asarray(half.reshape(value.shape)))
-            gaps.append(abs(found.analytic - found.numeric))
-        low, high = (low, middle) if not gaps[1] > gaps[0] else (middle, high)
+            gap = abs(found.analytic - found.numeric)
+            gaps.append(0.0 if math.isnan(gap) else gap)  # what cannot be measured tells nothing
+        low, high = (low, middle) if gaps[0] >= gaps[1] else (middle, high)
     return low
 
 

@@ -50,8 +50,11 @@ class Slope(NamedTuple):
     rounding: float
 
     def nearest(self, analytic: float) -> float:
-        """The numeric derivative: of several possible ones, the nearest to ``analytic``."""
-        return min(max(analytic, self.low), self.high)
+        """The numeric derivative: of several possible ones, the nearest to ``analytic``, or if that is NaN the least.
+
+        NaN if the derivative is unknown.
+        """
+        return min(max(self.low, analytic), self.high)  # in this order: the first one stays if either is NaN
 
 
 def find_slope(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from hypothesis import strategies as st
 import minitrain.checkpoint.together as together
 from minitrain.checkpoint import CheckpointStore, read_checkpoint
 from minitrain.checkpoint.format import Contents, verify_checkpoint
-from minitrain.checkpoint.manifest import MANIFEST
+from minitrain.checkpoint.manifest import EXTRA, MANIFEST, STATE
+from minitrain.checkpoint.shards import join_shards, shard_of
+from minitrain.checkpoint.tensors import tensor_pieces
 from minitrain.distributed import Group, PeerLost, run_ranks
+from minitrain.distributed.pieces import Piece
 from minitrain.errors import CheckpointError
 from minitrain.files import FileError
 
@@ -91,9 +95,121 @@ def test_a_full_disk_on_one_rank_is_an_error_on_all_and_leaves_nothing(tmp_path,
         with pytest.raises(FileError, match="the disk is full") as caught:
             save(group, tmp_path)
         assert ("rank 1" in str(caught.value)) is (group.rank != 1)
+        assert isinstance(caught.value.__cause__, OSError) is (group.rank == 1)
 
     run_ranks(3, work)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_what_does_not_fit_is_told_before_a_byte_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("minitrain.checkpoint.space.free_space", lambda folder: 7 * (folder == tmp_path / "run"))
+
+    def work(group: Group) -> None:
+        with pytest.raises(FileError, match=r"cannot save the checkpoint .*step-00000005.* and 7 bytes are free"):
+            save(group, tmp_path / "run")
+
+    run_ranks(2, work)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_one_is_replaced(tmp_path):
+    run_ranks(2, lambda group: save(group, tmp_path))
+    checkpoint = tmp_path / "step-00000005"
+    (checkpoint / STATE).write_text("{}")
+    run_ranks(2, lambda group: CheckpointStore(tmp_path, warn=lambda text: None).save(contents(), group=group))
+    assert verify_checkpoint(checkpoint) == 5
+
+
+def test_what_does_not_read_back_is_no_checkpoint(tmp_path, monkeypatch):
+    write_file = together.write_file
+
+    def damaging(path: Path, pieces: Any) -> Any:
+        written = write_file(path, pieces)
+        if path.name.startswith("shard-00002"):
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        return written
+
+    monkeypatch.setattr(together, "write_file", damaging)
+
+    def work(group: Group) -> None:
+        with pytest.raises((CheckpointError, FileError), match="shard-00002"):
+            save(group, tmp_path)
+
+    run_ranks(2, work)
+
+
+def test_the_manifest_lists_state_first_and_shards_in_order(tmp_path):
+    run_ranks(3, lambda group: save(group, tmp_path))
+    files = list(json.loads((tmp_path / "step-00000005" / MANIFEST).read_text())["files"])
+    assert files == [EXTRA, STATE, *(f"shard-0000{rank}-of-00003.safetensors" for rank in (1, 2, 3))]
+
+
+# The shards themselves.
+
+
+def test_a_shard_is_a_part_of_each_array_or_the_piece_that_a_rank_has():
+    whole = np.arange(10.0).reshape(2, 5)
+    piece = Piece(np.arange(3.0), (3, 7), 4)
+    for rank, part in enumerate((whole[0, :3], np.array([3.0, 4.0, 5.0]), whole[1, 1:])):
+        shard = shard_of({"model": {"a": whole}, "optimizer": {"m": piece}}, rank, 3)
+        np.testing.assert_array_equal(shard["model/a"], part)
+        assert shard["optimizer/m"] is piece.data
+        shapes = {name: shard[name].tolist() for name in shard if name.startswith("shape/")}
+        assert shapes == ({"shape/model/a": [2, 5], "shape/optimizer/m": [3, 7]} if rank == 0 else {})
+        assert rank or shard["shape/model/a"].dtype == np.int64
+
+
+A, B = np.arange(3.0), np.arange(3.0, 6.0)
+SHAPE = {"shape/model/a": np.array([2, 3])}
+
+
+def joined(folder: Path, *shards: dict[str, Any]) -> Any:
+    for number, shard in enumerate(shards):
+        together.write_file(folder / str(number), tensor_pieces(shard))
+    return join_shards(folder, [str(number) for number in range(len(shards))])
+
+
+def test_shards_are_joined_in_order(tmp_path):
+    model, moments = joined(
+        tmp_path,
+        {"model/a": A, **SHAPE, "optimizer/m/x": B, "shape/optimizer/m/x": np.array([5])},
+        {"model/a": B, "optimizer/m/x": A[:2]},
+    )
+    np.testing.assert_array_equal(model["a"], np.arange(6.0).reshape(2, 3))
+    np.testing.assert_array_equal(moments["m/x"], [3, 4, 5, 0, 1])
+    assert (model.keys(), moments.keys()) == ({"a"}, {"m/x"})
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"model/a": A}, {}),
+        ({}, {"model/a": A}),
+        ({"model/a": A}, {"model/a": B[:2]}),
+        ({"model/a": np.append(A, A)}, {"model/a": A[:0].astype(np.float32)}),
+        ({"model/a": A.astype(np.float32)}, {"model/a": B}),
+        ({"model/a": A[None]}, {"model/a": B[None]}),
+        ({"model/a": A}, {"model/a": B[None]}),
+        ({"model/a": A[None]}, {"model/a": B}),
+    ],
+)
+def test_shards_that_do_not_fit_together_are_told(tmp_path, first, second):
+    with pytest.raises(CheckpointError, match="the shards of model/a do not make an array of 6"):
+        joined(tmp_path, SHAPE | first, second)
+
+
+@pytest.mark.parametrize(
+    "shape", [np.array([2.0, 3.0]), np.array([-2, -3]), np.array([[2, 3]]), np.array(6), np.array([2, 3], np.int32)]
+)
+def test_a_shape_that_is_none_is_told(tmp_path, shape):
+    with pytest.raises(CheckpointError, match="the shape of model/a is not a list of whole numbers"):
+        joined(tmp_path, {"model/a": A, "shape/model/a": shape}, {"model/a": B})
+
+
+def test_a_shard_holds_weights_and_moments_alone(tmp_path):
+    with pytest.raises(CheckpointError, match="its shards hold other/a"):
+        joined(tmp_path, {"other/a": A, "shape/other/a": np.array([3])})
 
 
 class Died(BaseException):

@@ -44,6 +44,7 @@ def test_a_list_is_read_as_it_was_written(listed: list[UnwantedTexts]) -> None:
         ("{", "line 2 is not JSON"),
         ("[]", "line 2 is no object"),
         ('{"unwanted": ["x"]}', "line 2: prompt must be a text of one character or more"),
+        ('{"prompt": 3, "unwanted": ["x"]}', "line 2: prompt must be a text of one character or more"),
         ('{"prompt": "", "unwanted": ["x"]}', "line 2: prompt must be a text of one character or more"),
         ('{"prompt": "a", "unwanted": "x"}', "line 2: unwanted must be a list of texts that are not blank"),
         ('{"prompt": "a", "unwanted": [" "]}', "line 2: unwanted must be a list of texts that are not blank"),
@@ -64,6 +65,14 @@ def test_an_empty_list_and_a_giant_one_are_refused() -> None:
         parse_unwanted(b" \n\n", "list")
     with pytest.raises(DataError, match="lists 100,001 texts, and at most 100,000 fit"):
         parse_unwanted(write_unwanted([UnwantedTexts("a", ("b",) * MOST_TEXTS, "c")]), "list")
+
+
+def test_a_list_may_have_so_many_texts_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minitrain.data.tokens.unwanted.MOST_TEXTS", 3)
+    three = [UnwantedTexts("a", ("b",), "c"), UnwantedTexts("a", ("b",))]
+    assert parse_unwanted(write_unwanted(three), "list") == three
+    with pytest.raises(DataError, match="lists 4 texts, and at most 3 fit"):
+        parse_unwanted(write_unwanted([*three, UnwantedTexts("a", (), "c")]), "list")
 
 
 # The samples.
@@ -87,6 +96,28 @@ def test_only_what_follows_the_prompt_counts(entry: UnwantedTexts, T: int) -> No
         for place, token in enumerate(tokens.tolist()):
             shared = bool(entry.refusal) and (refusal[: place + 1].tolist() == tokens[: place + 1].tolist())
             assert aims[start + place] == (token if wanted else -100 if shared else UNWANTED - token)
+
+
+@pytest.mark.parametrize(
+    ("unwanted", "refusal", "common"),
+    [("ab12", "ab34", 2), ("ab1c", "ab2c", 2), ("abc", "abcd", 3), ("abcd", "abc", 3), ("12", "34", 0), ("12", "", 0)],
+)
+def test_what_begins_as_the_refusal_does_is_not_to_blame(unwanted: str, refusal: str, common: int) -> None:
+    tokenizer = ByteTokenizer()
+    _, targets = encode_unwanted([UnwantedTexts("p", (unwanted,), refusal)], tokenizer, 8)
+    blamed = as_unwanted(tokenizer.encode(unwanted)).tolist()
+    assert targets[0].tolist() == ([-100] * common + blamed[common:] + [-100] * 8)[:8]
+    assert len(targets) == 1 + bool(refusal)
+    if refusal:
+        aims = tokenizer.encode(refusal).tolist()
+        assert targets[1].tolist() == (aims + [-100] * 8)[:8]
+
+
+def test_a_text_may_fill_a_sample() -> None:
+    tokenizer = ByteTokenizer()
+    inputs, targets = encode_unwanted([UnwantedTexts("pq", ("abcd",))], tokenizer, 4)
+    assert tokenizer.decode(inputs[0]) == "qabc"
+    assert targets[0].tolist() == as_unwanted(tokenizer.encode("abcd")).tolist()
 
 
 def test_a_long_prompt_loses_its_beginning_and_a_long_text_is_refused() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from minitrain.errors import ConfigError, DataError, ShapeError
+from minitrain.errors import ConfigError, DataError, ShapeError, TokenError
 from minitrain.inside import capture
-from minitrain.models import build_model
+from minitrain.models import Captioner, GPTConfig, build_model
 from minitrain.models.summary import summarize
 from tests.helpers.model_checks import stir
 from tests.helpers.model_zoo import KINDS
@@ -26,6 +28,54 @@ def test_the_decoder_sees_no_later_token_and_all_of_the_image() -> None:
     other = batch.images.copy()
     other[:, :, -1, -1] += 1
     assert (abs(model.forward(other, texts)[0] - before).max(axis=-1) > 1e-9).all()
+
+
+def test_every_patch_sees_every_other() -> None:
+    model, images = stir(KIND.build(dtype=np.float64)), KIND.batch(1, dtype=np.float64).images
+    before = model.encode(images)[0]  # (1, 4, C)
+    for row, column in ((0, 0), (0, 5), (5, 0), (5, 5)):
+        other = images.copy()
+        other[:, :, row, column] += 1
+        assert (abs(model.encode(other)[0] - before).max(axis=-1) > 1e-9).all()
+
+
+def test_the_beginning_counts_the_branches_of_each_block() -> None:
+    model = KIND.build(n_embd=64, n_layer=2, decoder_layer=2)
+    encoder = [out for block in model.encoder for out in (block.attention.out, block.feed_forward.down)]
+    decoder = [out for one in model.decoder for out in (one.attention.out, one.cross.out, one.feed_forward.down)]
+    for outs, branches in ((encoder, 4), (decoder, 6)):
+        for out in outs:
+            assert out.weight.data.std() == pytest.approx(0.02 / math.sqrt(branches), rel=0.05)
+    assert model.decoder[0].attention.qkv.weight.data.std() == pytest.approx(0.02, rel=0.05)
+    assert model.head.bias is None
+    assert model.head.weight is not model.tok_emb.weight
+    tied = KINDS["captioner, tied"].build()
+    assert tied.head.weight is tied.tok_emb.weight
+
+
+def test_every_stack_drops_its_later_blocks_more() -> None:
+    model = KIND.build(n_layer=3, decoder_layer=2, drop_path=0.2)
+    for blocks, rates in ((model.encoder, [0.2 / 3, 0.4 / 3, 0.2]), (model.decoder, [0.1, 0.2])):
+        assert [block.drop_path for block in blocks] == pytest.approx(rates)
+
+
+def test_the_next_token_by_what_was_kept() -> None:
+    model = stir(KIND.build(dtype=np.float64))
+    batch = KIND.batch(2, dtype=np.float64)
+    texts = np.array([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
+    memory = model.encode(batch.images)[0]
+    past = model.new_past(2)
+    first = model.decode_next(texts[:, :2], memory, past)
+    rest = model.decode_next(texts[:, 2:], None, past)
+    np.testing.assert_allclose(np.concatenate([first, rest], axis=1), model.forward(batch.images, texts)[0])
+    with pytest.raises(ShapeError, match=r"Captioner\.decode_next: texts"):
+        model.decode_next(texts[:, :1], None, past)  # there are block_size = 6 already
+    past = model.new_past(2)
+    model.decode_next(texts[:, :4], memory, past)
+    with pytest.raises(ShapeError, match="with T <= block_size = 2"):
+        model.decode_next(texts[:, :3], None, past)
+    with pytest.raises(TokenError):
+        model.decode_next(np.full((2, 1), 11), None, past)
 
 
 @pytest.mark.parametrize("name", ["captioner", "captioner, tied"])
@@ -68,9 +118,16 @@ def test_wrong_inputs_are_named() -> None:
         model.forward(batch.images, batch.texts)
     with pytest.raises(DataError, match=r"texts: a row has padding"):
         model.forward(batch.images, np.array([[1, 0, 2], [1, 2, 3]]))
-    for changes, says in (({"patch": 4}, "does not divide"), ({"pad_idx": 11}, "not in the vocabulary")):
+    for changes, says in (
+        ({"patch": 4}, "does not divide"),
+        ({"pad_idx": 11}, "not in the vocabulary"),
+        ({"pad_idx": -1}, "not in the vocabulary"),
+    ):
         with pytest.raises(ConfigError, match=says):
             KIND.configure(**changes)
+    assert KIND.configure(pad_idx=10).pad_idx == 10
+    with pytest.raises(ConfigError, match="Captioner"):
+        Captioner(GPTConfig(vocab_size=5))  # type: ignore[arg-type]
 
 
 def test_a_preset_is_counted() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from minitrain.cli import main
 from minitrain.folder.names import EVALUATION
-from minitrain.measures import ErrorRate, SampleTable, compare_samples
+from minitrain.measures import Difference, ErrorRate, SampleTable, compare_samples
 from minitrain.runs import RunConfig, compare_evaluations, evaluate_run, start_run
+from minitrain.runs.comparison.noise import Noise
 from tests.helpers.small_runs import small_config
 
 LOSSES = np.random.default_rng(0).exponential(2, 40)
@@ -42,6 +43,20 @@ def test_differences_of_samples_are_told_from_noise(tmp_path: Path) -> None:
     assert lines[2].endswith("more than noise")
 
 
+def test_the_table_says_each_difference_its_interval_and_a_verdict() -> None:
+    limit = 1 - 0.95
+    runs = {"x": Difference(1, 0.75, -0.5, -0.125, 0.01), "y": Difference(1, 1.25, -0.5, 1, limit)}
+    runs["z"] = Difference(1, 1.5, 0, 1, 0.5)
+    assert Noise("a", {"loss": runs}, {"b": "it rains"}).describe().splitlines() == [
+        "loss, difference from a on the same held-out samples",
+        "  x                               -0.25000   95 % interval "
+        "-0.50000 to -0.12500   p = 0.0100   more than noise",
+        "  y                               +0.25000   95 % interval -0.50000 to +1.00000   p = 0.0500   within noise",
+        "  z                               +0.50000   95 % interval +0.00000 to +1.00000   p = 0.5000   within noise",
+        "  b                           not compared: it rains",
+    ]
+
+
 def test_runs_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     runs = [evaluated(tmp_path, "a", 0), evaluated(tmp_path, "other", 0, data="e"), evaluated(tmp_path, "b", 0)]
     runs += [evaluated(tmp_path, "few", 0, samples=39), tmp_path / "none", evaluated(tmp_path, "bad", 0)]
@@ -67,6 +82,12 @@ def test_two_evaluations_are_needed(tmp_path: Path) -> None:
     again.mkdir()
     names = compare_evaluations([tmp_path / "a", evaluated(again, "a", 0)], resamples=10)
     assert list(names.differences["loss"]) == [str(again / "a")], "two folders of one name are told apart"
+    empty = tmp_path / "empty" / "a"
+    empty.mkdir(parents=True)
+    names = compare_evaluations([empty, tmp_path / "a", again / "a"], resamples=10)
+    assert list(names.left_out) == ["a"]
+    assert names.first == str(tmp_path / "a")
+    assert list(names.differences["loss"]) == [str(again / "a")]
 
 
 @pytest.fixture(scope="module")

@@ -253,6 +253,28 @@ def test_a_test_that_fails_without_a_mistake_notices_nothing(module, monkeypatch
     assert len(runs) == 3, "once in the survey, once with a mutant and once without"
 
 
+def test_tests_that_cost_least_for_a_chance_come_first(module, monkeypatch):
+    """A quick test before a slow one, until the slow one has noticed so many mistakes that it is the better bet."""
+    monkeypatch.setattr(Target, "path", "planted.py")
+    target, runs = Target(module.scaled_backward, ""), []
+    changed = target.function.__code__
+
+    def sharp() -> bool:
+        runs.append("sharp")
+        return target.function.__code__ is changed
+
+    def blind() -> bool:
+        runs.append("blind")
+        return True
+
+    visits = [Visit("sharp", True, 3.5, [target.name]), Visit("blind", True, 1.0, [target.name])]
+    visits.append(Visit("of others", True, 0.0, ["another"]))
+    todo = [(target.name, number) for number in range(5)]
+    outcomes = list(hunt(todo, {target.name: target}, visits, {"sharp": sharp, "blind": blind}))
+    assert [outcome.killer for outcome in outcomes] == ["sharp"] * 5
+    assert runs == ["blind", "sharp", "sharp"] * 3 + ["sharp", "sharp"] * 2  # each notice is run again without
+
+
 def test_equivalents_are_counted_and_stale_ones_are_an_error(module, monkeypatch):
     monkeypatch.setattr(Target, "path", "planted.py")
     target = Target(module.helper, "")

@@ -48,8 +48,8 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "generation.text.sampled": ("generation/test_texts.py",),
     },
     "constraints": {
-        "generation.text.constraints": ("generation/test_constraints.py",),
-        "generation.text.vocabulary": ("generation/test_constraints.py",),
+        "generation.text.constraints": ("generation/test_constraint_rules.py", "generation/test_constraints.py"),
+        "generation.text.vocabulary": ("generation/test_constraint_rules.py", "generation/test_constraints.py"),
         "generation.search.contrastive": ("generation/test_contrastive.py",),
         "generation.speculative.decode": ("generation/test_speculative.py",),
     },
@@ -155,28 +155,43 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "data.tokens.unwanted": ("data/test_unwanted_texts.py",),
     },
     "monitors": {
-        "training.callbacks.averaging.ema": ("training/callbacks/test_averaging_and_clipping.py",),
+        "training.callbacks.averaging.ema": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_averaging_and_clipping.py",
+        ),
         "training.callbacks.control.clipping": ("training/callbacks/test_averaging_and_clipping.py",),
-        "training.callbacks.control.early_stopping": ("training/callbacks/test_stopping_and_guards.py",),
-        "training.callbacks.control.guards": ("training/callbacks/test_stopping_and_guards.py",),
-        "training.callbacks.monitors.count_unwanted": ("training/callbacks/test_watching.py",),
-        "training.callbacks.monitors.curvature": ("training/callbacks/test_sharpness.py",),
-        "training.callbacks.monitors.statistics": ("training/callbacks/test_statistics.py",),
+        "training.callbacks.control.early_stopping": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_stopping_and_guards.py",
+        ),
+        "training.callbacks.control.guards": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_stopping_and_guards.py",
+        ),
+        "training.callbacks.monitors.count_unwanted": ("training/callbacks/test_hooks_alone.py",),
+        "training.callbacks.monitors.curvature": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_sharpness.py",
+        ),
+        "training.callbacks.monitors.statistics": (
+            "training/callbacks/test_hooks_alone.py",
+            "training/callbacks/test_statistics.py",
+        ),
     },
     "models": {
-        "models.captioner": ("models/test_captioner.py", "models/test_models.py"),
+        "models.captioner": ("models/test_captioner.py", "models/test_models.py", "models/test_presets.py"),
         "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
-        "models.masked": ("models/test_models.py",),
+        "models.masked": ("models/test_masked_encoder.py", "models/test_models.py", "models/test_presets.py"),
     },
     "differences": {
         "testing.differences": ("testing/test_differences.py",),
         "testing.watch": ("testing/test_differences.py",),
     },
     "checker": {
-        "testing.comparison": ("testing/test_gradcheck.py",),
-        "testing.gradients": ("testing/test_gradcheck.py", "testing/test_differences.py"),
-        "testing.slopes": ("testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
-        "testing.variables": ("testing/test_gradcheck.py",),
+        "testing.comparison": ("testing/test_compare.py", "testing/test_gradcheck.py"),
+        "testing.gradients": ("testing/test_compare.py", "testing/test_gradcheck.py", "testing/test_differences.py"),
+        "testing.slopes": ("testing/test_slopes.py", "testing/test_gradcheck.py", "testing/test_gradcheck_points.py"),
+        "testing.variables": ("testing/test_variables.py", "testing/test_gradcheck.py"),
     },
     "random": {
         "random": ("test_random_values.py",),

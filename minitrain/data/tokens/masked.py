@@ -50,9 +50,8 @@ def mask_tokens(tokens: NDArray[Any], key: Key, *, vocab_size: int, share: float
         raise ConfigError(f"share={share} of the tokens must be above 0 and below 1; BERT has {SHARE}")
     B, T = tokens.shape
     order, fate, other = (random_bits(key.fold(name), (B, T)) for name in ("order", "fate", "other"))
-    chosen = np.zeros((B, T), np.bool_)
-    count = max(1, round(share * T))
-    np.put_along_axis(chosen, np.argsort(order, axis=1, kind="stable")[:, :count], True, axis=1)
+    ranks = np.argsort(np.argsort(order, kind="stable"), kind="stable")  # (B, T): of each token's number in its row
+    chosen = ranks < max(1, round(share * T))
     drawn = fate * 2.0**-32  # (B, T) in [0, 1)
     random_tokens = (other.astype(np.uint64) * vocab_size >> np.uint64(32)).astype(np.int32)
     inputs = np.where(chosen & (drawn < MASKED), np.int32(vocab_size), as_int32(tokens))
@@ -139,13 +138,14 @@ class MaskedWindows:
     def __init__(
         self, tokens: TokenArray, block_size: int, batch_size: int, *, seed: int, vocab_size: int, share: float = SHARE
     ) -> None:
-        if not tokens.shape[0]:
+        (N,) = tokens.shape
+        if not N:
             raise DataError("the held-out text has no tokens: use a longer text or a larger data.val_fraction")
         if block_size < 1:
             raise ConfigError(f"block_size must be at least 1, not {block_size}")
         self.tokens, self.block_size, self.batch_size = tokens, block_size, checked_batch_size(batch_size)
         self.vocab_size, self.share = vocab_size, share
-        self.full, self.rest = divmod(tokens.shape[0], block_size)
+        self.full, self.rest = divmod(N, block_size)
         self._key = Key.from_seed(seed).fold("masks of the evaluation")
 
     def __iter__(self) -> Iterator[Batch]:

@@ -152,11 +152,11 @@ class Processor:
             logits = self.own(tokens, logits)
         grammar = self.grammar
         allowed = self._state(tokens).allowed  # (V,) or (V + 1,)
-        if logits.shape[0] < grammar.vocab_size:
+        if len(logits) < grammar.vocab_size:
             raise ConfigError(
-                f"the model has {logits.shape[0]} tokens, the tokenizer {grammar.vocab_size}: they do not fit"
+                f"the model has {len(logits)} tokens, the tokenizer {grammar.vocab_size}: they do not fit"
             )
-        possible = np.zeros(logits.shape[0], np.bool_)
+        possible = np.zeros(len(logits), np.bool_)
         possible[: grammar.vocab_size] = allowed[: grammar.vocab_size]
         if not possible.any():
             if self.finished(tokens):

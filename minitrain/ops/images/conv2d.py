@@ -74,10 +74,8 @@ def conv2d_forward(
     (B, *_), (O, _, *kernel) = x.shape, weight.shape
     windows = make_windows("conv2d_forward", x, tuple(kernel), stride, padding, dilation)
     factor = operand(x)
-    columns = _columns(factor, windows, groups)  # (G, B Ho Wo, K)
-    kernels = operand(weight).reshape(groups, O // groups, columns.shape[-1])  # (G, O/G, K)
     shape = (B, O, *windows.counts(x.shape))
-    out = _to_images(product(columns, kernels.swapaxes(1, 2)), shape)
+    out = convolved(factor, operand(weight), shape, windows, groups)
     if bias is not None:
         out = out + bias[:, None, None]
     return out, Conv2dCache(factor, weight, bias, shape, windows, groups)
@@ -103,6 +101,13 @@ def conv2d_backward(dout: Array, cache: Conv2dCache) -> tuple[Array, Array, Arra
     dwindows = dwindows.transpose(1, 0, 4, 2, 3, 5, 6).reshape(B, C, Ho, Wo, *windows.kernel)  # (B, C, Ho, Wo, kh, kw)
     dbias = None if bias is None else sum_over(dout, (0, 2, 3))
     return fold(dwindows, x.shape, windows), dweight, dbias
+
+
+def convolved(x: Array, weight: Array, shape: tuple[int, ...], windows: Windows, groups: int) -> Array:
+    """The convolution without a bias: (B, C, H, W) with (O, C / groups, kh, kw) to ``shape``, (B, O, Ho, Wo)."""
+    columns = _columns(x, windows, groups)  # (G, B Ho Wo, K)
+    kernels = weight.reshape(groups, shape[1] // groups, columns.shape[-1])  # (G, O/G, K)
+    return _to_images(product(columns, kernels.swapaxes(1, 2)), shape)
 
 
 def _columns(x: Array, windows: Windows, groups: int) -> Array:

@@ -10,7 +10,7 @@ factor stays positive and a step changes it by a ratio. The limit keeps training
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...backend.arrays import Array, array_module
 from ...errors import ShapeError
@@ -43,17 +43,20 @@ def scale_forward(x: Array, log_scale: Array, *, limit: float = 100.0) -> tuple[
     Returns:
         out (..., C) and the cache.
     """
-    return x * _factor(log_scale, limit), ScaleCache(x, log_scale, limit)
+    return x * factor_of(log_scale, limit)[0], ScaleCache(x, log_scale, limit)
 
 
 @op("cache.x: *N C; dout: *N C")
 def scale_backward(dout: Array, cache: ScaleCache) -> tuple[Array, Array]:
     """Gradients of the scaling: dout (..., C) to dx (..., C) and dlog_scale ()."""
     x, log_scale, limit = cache
-    dx = dout * _factor(log_scale, limit)
-    moves = log_scale <= math.log(limit)  # at the limit too: a scale that was set to it can decrease again
+    factor, moves = factor_of(log_scale, limit)
+    dx = dout * factor
     return dx, array_module(x).asarray(sum_over(dx * x) * moves)
 
 
-def _factor(log_scale: Array, limit: float) -> Array:
-    return array_module(log_scale).exp(array_module(log_scale).minimum(log_scale, math.log(limit)))  # type: ignore[no-any-return]
+def factor_of(log_scale: Array, limit: float) -> tuple[Array, Any]:
+    """The factor, and whether it grows with its logarithm; () both."""
+    xp = array_module(log_scale)
+    moves = log_scale <= math.log(limit)  # at the limit too: a scale that was set to it can decrease again
+    return xp.exp(xp.minimum(log_scale, math.log(limit))), moves

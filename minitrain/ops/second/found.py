@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..contract.op import Pair, registry
 from . import activations as activations  # these register themselves
 from . import attention as attention
+from . import contrastive as contrastive
 from . import linear as linear
 from . import losses as losses
 from . import norms as norms

@@ -1,8 +1,8 @@
-"""Backwards of the backwards of linear maps, tables, dropout and the stream.
+"""Backwards of the backwards of linear maps, convolutions, tables, scales, dropout and the stream.
 
 A map that is linear in its only input has the same Jacobian everywhere: ``ddout`` is the forward of ``ddx``, and
-nothing else changes. The affine map is linear in input and weight, each for itself, so a change of one changes the
-gradient of the other.
+nothing else changes. An affine map or a convolution is linear in input and weight, each for itself, so a change of one
+changes the gradient of the other.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from ...backend.arrays import Array, array_module
 from ...backend.precision import wide
 from ..attention.rope import RopeCache, rotate
 from ..contract.products import dot_rows, product
-from ..contract.sums import flat_rows
+from ..contract.sums import flat_rows, sum_over
+from ..images.conv2d import Conv2dCache, conv2d_backward, convolved
 from ..linear.drop_path import DropPathCache, drop_path_backward
 from ..linear.dropout import DropoutCache, dropout_backward
 from ..linear.embedding import EmbeddingCache
 from ..linear.gelu_linear import GeluLinearCache
 from ..linear.linear import LinearCache, linear_backward
+from ..linear.scale import ScaleCache, factor_of
 from ..norms.residual import ResidualCache
 from .activations import gelu_curve
 from .pairs import second_order, zeros_like
@@ -44,6 +46,50 @@ def linear_backward_backward(
     if ddbias is None:
         return ddout, product(dout, ddweight), dweight, None
     return ddout + ddbias, product(dout, ddweight), dweight, zeros_like(ddbias)
+
+
+@second_order
+def conv2d_backward_backward(
+    ddx: Array, ddweight: Array, ddbias: Array | None, dout: Array, cache: Conv2dCache
+) -> tuple[Array, Array, Array, Array | None]:
+    """The backward of ``dx = dout * weight``, ``dweight = dout * x``, where * are sums over windows.
+
+    Args:
+        ddx: (B, C, H, W) gradient of dx.
+        ddweight: (O, C / groups, kh, kw) gradient of dweight.
+        ddbias: (O,) gradient of dbias, or ``None`` without a bias.
+        dout: (B, O, Ho, Wo) gradient of the output.
+        cache: from the forward.
+
+    Returns:
+        ddout (B, O, Ho, Wo), dx (B, C, H, W), dweight (O, C / groups, kh, kw), dbias (O,): zeros, or ``None`` without a
+        bias.
+    """
+    x, weight, _, shape, windows, groups = cache
+    x, weight = wide(x), wide(weight)
+    ddout = convolved(ddx, weight, shape, windows, groups) + convolved(x, ddweight, shape, windows, groups)
+    dx, _, _ = conv2d_backward.reference(dout, Conv2dCache(x, ddweight, None, shape, windows, groups))
+    _, dweight, _ = conv2d_backward.reference(dout, Conv2dCache(ddx, weight, None, shape, windows, groups))
+    if ddbias is None:
+        return ddout, dx, dweight, None
+    return ddout + ddbias[:, None, None], dx, dweight, zeros_like(ddbias)
+
+
+@second_order
+def scale_backward_backward(
+    ddx: Array, ddlog_scale: Array, dout: Array, cache: ScaleCache
+) -> tuple[Array, Array, Array]:
+    """The backward of ``dx = s dout``, ``dlog_scale = s sum(dout * x)``.
+
+    The factor s is the exponential of log_scale: it is its own derivative, or constant beyond the limit. Maps ddx
+    (..., C), ddlog_scale () and dout (..., C) to ddout (..., C), dx (..., C) and dlog_scale ().
+    """
+    x, log_scale, limit = cache
+    factor, moves = factor_of(log_scale, limit)
+    slope = factor * moves  # of the factor
+    bent = ddlog_scale * slope
+    dlog_scale = slope * sum_over(ddx * dout) + bent * sum_over(x * dout)
+    return factor * ddx + bent * x, bent * dout, array_module(x).asarray(dlog_scale)
 
 
 @second_order

@@ -15,8 +15,10 @@ The weight is one more factor: a change of it, ``ddw``, acts on the gradient of 
 
 from __future__ import annotations
 
-from ...backend.arrays import Array
+from ...backend.arrays import Array, array_module
 from ..contract.sums import row_mean, sum_over
+from ..norms.group_norm import GroupNormCache, grouped, per_channel
+from ..norms.l2_normalize import L2NormalizeCache, l2_normalize_backward
 from ..norms.layer_norm import LayerNormCache
 from ..norms.residual_layer_norm import ResidualLayerNormCache
 from ..norms.residual_rms_norm import ResidualRMSNormCache
@@ -79,6 +81,55 @@ def layer_norm_backward_backward(
     if ddbias is None:
         return ddout, dx, dweight, None
     return ddout + ddbias, dx, dweight, zeros_like(ddbias)
+
+
+@second_order
+def group_norm_backward_backward(
+    ddx: Array, ddweight: Array, ddbias: Array | None, dout: Array, cache: GroupNormCache
+) -> tuple[Array, Array, Array, Array | None]:
+    """The backward of group norm's backward: that of layer norm, with a group for a row and a weight for each channel.
+
+    All are (B, C, ...), but ddweight and ddbias (C,). Returns ddout, dx, dweight, and dbias: zeros, or ``None`` without
+    a bias.
+    """
+    x, mean, rstd, weight, _ = cache
+    groups, channels = mean.shape[1], (0, *range(2, x.ndim))
+    xhat = (grouped(x, groups) - mean) * rstd  # (B, groups, M)
+    row = _Row(xhat, rstd, centred=True)
+    along = grouped(ddx, groups)
+    moved = row.jacobian(along).reshape(x.shape)  # the change of xhat
+    ddout = moved * per_channel(weight, x) + xhat.reshape(x.shape) * per_channel(ddweight, x)
+    straight = row.curvature(along, grouped(dout * per_channel(weight, x), groups))
+    dx = (straight + row.jacobian(grouped(dout * per_channel(ddweight, x), groups))).reshape(x.shape)
+    dweight = sum_over(dout * moved, channels)
+    if ddbias is None:
+        return ddout, dx, dweight, None
+    return ddout + per_channel(ddbias, x), dx, dweight, zeros_like(ddbias)
+
+
+@second_order
+def l2_normalize_backward_backward(ddx: Array, dout: Array, cache: L2NormalizeCache) -> tuple[Array, Array]:
+    """The backward of ``dx = P dout`` with the symmetric matrix ``P a = (a - out sum(a out)) / |x|``.
+
+    As with RMS norm, P changes with the direction and the length of x. The gradient of ``sum(u * P g)`` by x is::
+
+        -(out K / |x| + P (u sum(g out) + g sum(u out))) / |x|        K = sum(u g) - sum(u out) sum(g out)
+
+    and 0 in a row shorter than ``eps``, which is divided by a constant. All are (..., C): ddx (u) and dout (g) to ddout
+    and dx.
+    """
+    out, length, eps = cache
+    along_u, along_g = _inner(ddx, out), _inner(dout, out)  # (..., 1)
+    both = _inner(ddx, dout) - along_u * along_g
+    safe = array_module(out).maximum(length, eps)
+    turned = l2_normalize_backward.reference(ddx * along_g + dout * along_u, cache)
+    dx = -(out * both / safe + turned) / safe * (length > eps)
+    return l2_normalize_backward.reference(ddx, cache), dx
+
+
+def _inner(a: Array, b: Array) -> Array:
+    """The inner product of each row: (..., C), (..., C) to (..., 1)."""
+    return (a * b).sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 @second_order

@@ -67,7 +67,7 @@ class ScalingFit:
         for name, value in self.values.items():
             low, high = self.intervals[name]
             lines.append(f"  {name:<6}{value:>12.4g}   {100 * LEVEL:.0f} % interval {low:.4g} to {high:.4g}")
-        if {"alpha", "beta"} <= self.values.keys():
+        if len(self.points) == len(NAMES):
             alpha, beta = self.values["alpha"], self.values["beta"]
             lines.append(f"  best parameters for some compute grow with compute^{beta / (alpha + beta):.2f}")
         return "\n".join([*lines, *(f"  careful: {warning}" for warning in self.warnings)])
@@ -153,7 +153,7 @@ def _terms(points: Mapping[str, Numbers]) -> list[tuple[str, tuple[str, str]]]:
 def _log_values(found: Numbers) -> Numbers:
     """Logarithms of E, A, alpha, ... from what is fitted: log E, log A at the centre, alpha; see `_fit`."""
     values = found.copy()
-    values[:, 2::2] = np.log(np.maximum(found[:, 2::2], 1e-300))
+    values[:, 2::2] = np.log(found[:, 2::2])  # above 0 by the bounds of the search
     return values
 
 
@@ -197,14 +197,12 @@ def _fit(logs: Numbers, y: Numbers, starts: Sequence[Numbers]) -> Numbers:
         return float(value), np.array(grad)
 
     bounds = [(None, float(target.min()))] + [(None, None), (1e-3, 5.0)] * len(logs)
-    best, lowest = starts[0], np.inf
+    results = []
     for start in starts:
         moved = start.copy()  # A at the centre of the points is far better determined than A at 1
         moved[1::2] -= moved[2::2] * centre
-        result = minimize(loss, moved, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000})
-        if result.fun < lowest:
-            best, lowest = result.x, float(result.fun)
-    numbers: Numbers = best.copy()
+        results.append(minimize(loss, moved, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 2000}))
+    numbers: Numbers = min(results, key=lambda result: float(result.fun)).x.copy()
     numbers[1::2] += numbers[2::2] * centre
     return numbers
 

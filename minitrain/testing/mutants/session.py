@@ -104,9 +104,8 @@ def hunt(
             kills.clear()
             trees = {name: list(target.mutants())}
         tests = [visit for visit in visits if name in visit.called]
-        # First those that noticed other mutants of this function, then those that name its file, the quick ones first.
-        file = name.partition(".")[0]
-        tests.sort(key=lambda v: (-kills[v.test], file not in v.test, v.seconds, v.test))
+        # First those that cost least for a chance: quick ones, and those that noticed other mutants of this function.
+        tests.sort(key=lambda v: (v.seconds / (1 + kills[v.test]), v.test))
         code, killer = target.compiled(trees[name][number].tree), ""
         for test in (visit.test for visit in tests if visit.test not in broken):
             with exchanged(target, code):

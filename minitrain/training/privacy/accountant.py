@@ -53,13 +53,8 @@ def quick_epsilon_of(rate: float, noise_multiplier: float, steps: int, delta: fl
 def _epsilon(accountant: Any, rate: float, noise_multiplier: float, steps: int, delta: float) -> float:
     if steps == 0:
         return 0.0
-    if noise_multiplier == 0:
-        return math.inf
     package = _package()
-    step = package.GaussianDpEvent(noise_multiplier)
-    if rate < 1:
-        step = package.PoissonSampledDpEvent(rate, step)
-    accountant.compose(step, steps)
+    accountant.compose(package.PoissonSampledDpEvent(rate, package.GaussianDpEvent(noise_multiplier)), steps)
     return float(accountant.get_epsilon(delta))
 
 

@@ -72,6 +72,7 @@ class DPSGD:
         check_installed()
         if isinstance(data, PoissonLoader):
             self.loader = data
+            self.loader.key = self._sampling_key()
         else:
             if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
                 data = ArrayDataset(inputs=data[0], targets=data[1])
@@ -80,8 +81,7 @@ class DPSGD:
                     f"private training draws its batches itself, and the training data is a {type(data).__name__}: "
                     "give a data set of samples, or a pair of arrays (inputs, targets)"
                 )
-            self.loader = PoissonLoader(data, batch_size, Key.from_seed(0))
-        self.loader.key = self._sampling_key()
+            self.loader = PoissonLoader(data, batch_size, self._sampling_key())
         return self.loader
 
     def share(self, group: Group) -> None:

@@ -39,6 +39,7 @@ def products(first, second):
 
 def test_the_operations_that_regularisers_need_are_there():
     needed = "linear gelu silu relu tanh sigmoid softplus layer_norm rms_norm softmax cross_entropy attention"
+    needed += " conv2d group_norm info_nce"
     assert {*needed.split()} <= {*NAMES}
     for name, pair in second_order_registry().items():
         assert pair.forward is registry()[name].backward

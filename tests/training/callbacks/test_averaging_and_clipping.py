@@ -57,10 +57,10 @@ def test_swa_survives_a_stop(tmp_path: Path):
     ("callback", "clip"),
     [
         (
-            AdaptiveClipping(0.001, eps=1e-2, match="*weight"),
+            lambda: AdaptiveClipping(0.001, eps=1e-2, match="*weight"),
             lambda m, n: clip_adaptive(m, 0.001, eps=1e-2, match="*weight", count=n),
         ),
-        (ValueClipping(1e-3), lambda m, n: clip_by_value(m, 1e-3, count=n)),
+        (lambda: ValueClipping(1e-3), lambda m, n: clip_by_value(m, 1e-3, count=n)),
     ],
     ids=["adaptive", "value"],
 )
@@ -88,7 +88,7 @@ def test_gradients_are_clipped_before_the_update(callback, clip):
             self.seen = {path: p.grad.copy() for path, p in self.model.named_parameters()}
 
     before, after = Before(), After()
-    make(None, before, callback, after, max_steps=2, max_grad_norm=None).train()
+    make(None, before, callback(), after, max_steps=2, max_grad_norm=None).train()
     for path, expected in before.expected.items():
         np.testing.assert_array_equal(after.seen[path], expected)
 

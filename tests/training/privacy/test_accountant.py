@@ -12,6 +12,7 @@ from scipy import optimize, special, stats
 
 from minitrain.errors import ConfigError
 from minitrain.training import epsilon_of, quick_epsilon_of
+from minitrain.training.privacy.accountant import check_installed
 
 package = pytest.importorskip("dp_accounting")
 
@@ -103,6 +104,9 @@ def test_the_setting_that_is_impossible_is_named(spent, name, wrong):
     assert spent(**(right | {"rate": 1.0, "noise_multiplier": 0.0})) == 0
     with pytest.raises(ConfigError, match=f"^the privacy budget: {name} = {wrong} must be"):
         spent(**(right | {name: wrong}))
+    if name != "delta":
+        with pytest.raises(ConfigError, match=f"^the privacy budget: {name} = {wrong} must be"):
+            spent(**(right | {"delta": 7, name: wrong}))  # the first of two
 
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
@@ -112,3 +116,5 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     with pytest.raises(ConfigError, match=r"pip install 'minitrain\[privacy\]'"):
         epsilon_of(0.1, 1.0, 1, 1e-5)
+    with pytest.raises(ConfigError, match=r"pip install 'minitrain\[privacy\]'"):
+        check_installed()

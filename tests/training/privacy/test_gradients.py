@@ -186,6 +186,33 @@ def test_the_norm_before_the_cut_is_that_of_the_mean():
     assert gradients.add(4.0) == pytest.approx(math.sqrt(size) / 4)
 
 
+def test_a_cut_leaves_the_rounding_of_a_norm_below_the_limit():
+    _, gradients = filled(1.0, "float64")
+    norm = gradients.add(1.0)
+    for total in gradients.sums.values():
+        np.testing.assert_allclose(total, 0.5 / (norm * (1 + 2.0**-20)), rtol=1e-14)
+
+
+def test_a_model_that_is_frozen_has_no_gradients():
+    model = gpt()
+    for one in model.parameters():
+        one.trainable = False
+    gradients = PrivateGradients(model, 0.5, 1.0)
+    assert gradients.flat.shape == (0,)
+    assert gradients.sums == {}
+    assert gradients.add(1.0) == 0
+    gradients.finish(KEY)
+
+
+def test_the_sums_are_parts_of_one_array_in_order():
+    model, gradients = filled(1.0)
+    gradients.add(1.0)
+    assert gradients.flat.dtype == np.float64
+    together = np.concatenate([gradients.sums[path].reshape(-1) for path, _ in model.named_parameters()])
+    np.testing.assert_array_equal(gradients.flat, together)
+    assert all(np.shares_memory(part, gradients.flat) for part in gradients.sums.values())
+
+
 def test_squares_that_overflow_are_an_error_too():
     _, gradients = filled(1e200, "float64")
     with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match="its squares overflow"):

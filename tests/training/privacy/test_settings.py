@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
 
 from minitrain.data import ArrayDataset, PoissonLoader
+from minitrain.distributed import Alone
 from minitrain.errors import CheckpointError, ConfigError, DataError
 from minitrain.random import Key
 from minitrain.training import DPSGD, create_privacy, epsilon_of, quick_epsilon_of
@@ -73,6 +75,7 @@ def test_batches_are_drawn_with_the_key_of_the_secret(given):
         ):
             assert place == other_place
             np.testing.assert_array_equal(mine.inputs, other.inputs)
+            np.testing.assert_array_equal(mine.targets, other.targets)
 
 
 @pytest.mark.parametrize("data", [[1], (np.zeros(3), 4), (np.zeros(3),), "text", np.zeros((3, 2))])
@@ -129,6 +132,42 @@ def test_a_configuration_names_it():
     assert (plain.clip, full.clip, full.secret) == (1.0, 0.5, 8)
 
 
+def test_an_unknown_name_or_setting_is_told_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"privacy = 'dpp': did you mean 'dp'\?.* use one of dp, or null for none"):
+        create_privacy("dpp")
+    with pytest.raises(ConfigError, match=r"privacy dp.*clip"):
+        create_privacy({"name": "dp", "clipp": 1.0})
+
+
+def test_without_the_package_no_batch_is_drawn(monkeypatch):
+    """Nobody would know what the training spends."""
+    for name in list(sys.modules):
+        if name.split(".")[0] == "dp_accounting":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(ConfigError, match=r"pip install 'minitrain\[privacy\]'"):
+        DPSGD(seed=3).load(dataset(), 5)
+
+
+class Second(Alone):
+    """A rank that hears what rank 0 has."""
+
+    def from_main(self, value=None):
+        assert value == {"secret": 4}
+        return {"secret": 3}
+
+
+def test_ranks_share_the_secret_of_the_first():
+    first, second = DPSGD(seed=3), DPSGD(seed=4)
+    first.load(dataset(), 5), second.load(dataset(), 5)
+    second.share(Second())
+    assert second.secret == 3
+    assert second.step(2).key == first.step(2).key
+    assert second.load(dataset(), 5).members(7).tolist() == first.load(dataset(), 5).members(7).tolist()
+    first.share(Alone())
+    assert first.secret == 3
+
+
 @pytest.mark.parametrize(("count", "size"), [(40, 40), (40, 1), (40, 7), (1, 1)])
 def test_a_poisson_batch_is_who_joined_in_order(count, size):
     loader = PoissonLoader(dataset(count), size, Key.from_seed(1))
@@ -143,6 +182,15 @@ def test_a_poisson_batch_is_who_joined_in_order(count, size):
         assert [place for place, _ in parts] == list(range(len(members)))
         assert [int(part.targets[0]) for _, part in parts] == members
         assert all(len(part.targets) == 1 for _, part in parts)
+        for number in (1, 2, 3, 5):
+            borders = [len(members) * part // number for part in range(number + 1)]
+            for wanted in (range(number), range(number // 2, number)):
+                some = loader.some_micro_batches(step, number, wanted)
+                assert [first for first, _ in some] == [borders[part] for part in wanted]
+                for part, (_, samples) in zip(wanted, some, strict=True):
+                    mine = members[borders[part] : borders[part + 1]]
+                    assert [sample.targets.tolist() for sample in samples] == [[index] for index in mine]
+                    assert [sample.inputs.shape for sample in samples] == [(1, 1)] * len(mine)
         if members:
             assert loader.batch(step).targets.tolist() == members
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ....backend.precision import current_precision, use_precision
+from ....backend.precision import use_precision
 from ....data import UnwantedTexts
 from ....errors import CheckpointError, ConfigError
 from ....measures.unwanted import UnwantedCount, count_unwanted
@@ -61,7 +61,7 @@ class CountUnwanted(Callback):
         """Count, with the weights that the evaluation had."""
         setup = self._setup
         assert setup is not None  # since training has begun
-        with self._run.weights.applied(), use_precision(setup.arithmetic.precision or current_precision()):
+        with self._run.weights.applied(), use_precision(setup.arithmetic.precision):
             self.latest = count_unwanted(
                 setup.model,
                 self._run.tokenizer,
