@@ -201,6 +201,8 @@ def test_a_step_waits_for_nobody_and_the_shards_are_those_of_the_step(
             group.barrier()
             if which is not None:
                 saves.may_go[which].set()
+            if which == group.rank:  # its own shard is there, and the other one perhaps not
+                later._writer._thread.join()  # type: ignore[union-attr]
             for _ in range(3):
                 later.poll()
             polls.append(len(found))
