@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minitrain.distributed import Group, run_ranks
+from minitrain.distributed import Group, halving, run_ranks
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
@@ -52,6 +52,15 @@ def test_every_stage_with_and_without_overlap_has_the_same_bytes(parts):
         for zero, overlap in ((0, True), (0, False), (1, True), (1, False), (2, True), (2, False)):
             work = partial(result, gradient_accumulation_steps=parts, zero=zero, overlap=overlap)
             assert on_ranks(ranks, work) == alone, (ranks, zero, overlap)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ranks_that_add_by_pairs_have_the_same_bytes(monkeypatch, dtype):
+    """As many ranks do; see `minitrain.distributed.halving`."""
+    alone = on_ranks(1, partial(result, reduce_dtype=dtype))
+    monkeypatch.setattr(halving, "MANY", 2)
+    for ranks, zero in ((2, 0), (4, 0), (4, 1), (4, 2)):
+        assert on_ranks(ranks, partial(result, reduce_dtype=dtype, zero=zero)) == alone, (ranks, zero)
 
 
 def test_bfloat16_between_ranks_has_the_same_bytes_for_all_of_them():
