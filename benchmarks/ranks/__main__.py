@@ -1,6 +1,6 @@
 """Several ranks on this machine, in wall and CPU time: ``python -m benchmarks.ranks --configs baby,gpt2``.
 
-- A step of two ranks with one thread each, against one rank with two threads.
+- A step of two ranks with one thread each, against one rank with two threads; and with stage 1 of ZeRO.
 - What overlap hides, as it is and over a slower link, and what bfloat16 saves there.
 - Memory of a rank in each stage of ZeRO.
 - The sum of a buffer over two ranks, against as many bytes copied in memory.
@@ -61,11 +61,13 @@ def measure(configs: Sequence[str] = CONFIGS, *, rounds: int = ROUNDS) -> dict[s
             np.save(tokens, markov_tokens(SIZES[config].vocab_size))
             with contextlib.ExitStack() as stack:
                 one = start(stack, config, 0, 2, tokens)
-                two = start(stack, config, 2, 1, tokens)
+                two, sharing = (start(stack, config, 2, 1, tokens) for _ in range(2))
+                prepare(sharing, True, 1, "float32", 0.0)
                 say(f"{config}: one rank with two threads, and two ranks with one, in turn …")
-                turns = [(one.ask("run 1"), two.ask("run 1")) for _ in range(rounds)]
-                result["steps"][config] = {"one": [a for a, _ in turns], "two": [b for _, b in turns]}
+                turns = [[worker.ask("run 1") for worker in (one, two, sharing)] for _ in range(rounds)]
+                result["steps"][config] = dict(zip(("one", "two", "sharing"), zip(*turns, strict=True), strict=True))
                 one.close()
+                sharing.close()
                 found: dict[str, list[Reply]] = {name: [] for name in WAYS}
                 for _ in range(rounds):
                     for name, way in WAYS.items():
@@ -104,10 +106,9 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     steps, ways, memory = [], [], []
     for config, found in result["steps"].items():
         for what, label in (("seconds", "wall"), ("cpu", "CPU")):
-            one, two = ([turn[what] for turn in found[name]] for name in ("one", "two"))
-            steps.append(
-                [config, label, *(f"{spread(x).median:.2f}" for x in (one, two)), str(pairwise_ratio(two, one))]
-            )
+            one, *others = ([turn[what] for turn in found[name]] for name in ("one", "two", "sharing"))
+            cells = [cell for x in others for cell in (f"{spread(x).median:.2f}", str(pairwise_ratio(x, one)))]
+            steps.append([config, label, f"{spread(one).median:.2f}", *cells])
     for config, found in result["ways"].items():
         for name, turns in found.items():
             middle = {
@@ -125,7 +126,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     return [
         Table(
             "two ranks with a thread each against one rank with two",
-            ["", "time", "1 x 2, s", "2 x 1, s", "2 x 1 over 1 x 2"],
+            ["", "time", "1 x 2, s", "2 x 1, s", "over 1 x 2", "2 x 1 with zero=1, s", "over 1 x 2"],
             steps,
         ),
         Table(

@@ -80,7 +80,7 @@ class Ranks:
             self.group.exchange_adding = lambda *messages: False  # type: ignore[method-assign]
         else:
             vars(self.group).pop("exchange_adding", None)
-        options = {"overlap": overlap, "scatter": zero == 2, "half": dtype == "bfloat16"}
+        options = {"overlap": overlap, "zero": zero, "half": dtype == "bfloat16"}
         self.together = Together(self.group, self.group.size, **options)
         if zero and self.program.optimizer._shared is None:
             self.program.optimizer.share(self.group)

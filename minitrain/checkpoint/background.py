@@ -86,6 +86,11 @@ class AsyncWriter:
         thread.start()
         self._thread = thread  # only now: Ctrl-C may come in between, and a thread that did not start cannot be joined
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a piece of work is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def poll(self) -> None:
         """Deliver the result if the work is finished: call ``done``, or raise what the work raised."""
         if self._thread is not None and not self._thread.is_alive():

@@ -159,6 +159,23 @@ def write_state(folder: Path, contents: Contents, **more: Any) -> dict[str, Entr
     }
 
 
+def write_rest(folder: Path, contents: Contents, shards: Mapping[str, Entry]) -> None:
+    """Write what a checkpoint has beside the shards of several ranks, durably, the manifest last.
+
+    Args:
+        folder: where to.
+        contents: of the checkpoint; its weights and moments are not looked at.
+        shards: the entries of all shards, which need not lie in this folder.
+
+    Raises:
+        OSError: if a file cannot be written.
+        CheckpointError: if something cannot be stored.
+    """
+    files = {**write_state(folder, contents), **dict(sorted(shards.items()))}
+    write_file(folder / MANIFEST, [Manifest(SHARDED, contents.step, files).to_json()])
+    fsync_directory(folder)
+
+
 def verify_checkpoint(path: str | Path) -> int:
     """Read every byte of the checkpoint at ``path`` and compare it with the manifest.
 

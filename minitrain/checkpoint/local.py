@@ -6,18 +6,52 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..backend.arrays import Array
 from ..errors import CheckpointError
 from ..files import FileError, file_error, fsync_directory, make_folder
 from ..folder.safe import refuse_links
-from .format import Checkpoint, Contents, read_checkpoint, read_checkpoint_metrics, verify_checkpoint, write_checkpoint
-from .manifest import Location, step_of
+from .format import (
+    Checkpoint,
+    Contents,
+    read_checkpoint,
+    read_checkpoint_metrics,
+    verify_checkpoint,
+    write_checkpoint,
+    write_file,
+    write_rest,
+)
+from .manifest import Entry, Location, step_of
 from .space import free_space, require_space, size_of
+from .tensors import tensor_pieces
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
+
+
+class Assembly(Protocol):
+    """A checkpoint that several ranks write: it is none before rank 0 has written the manifest.
+
+    Every method may raise a `FileError`, a `CheckpointError` or an `OSError`.
+    """
+
+    def begin(self, contents: Contents) -> str:
+        """On rank 0, before the others: make sure that it fits, and return where the shards go."""
+        ...
+
+    def write_shard(self, place: str, file: str, shard: Mapping[str, Array]) -> Entry:
+        """On every rank: write its shard there; its entry in the manifest."""
+        ...
+
+    def commit(self, place: str, contents: Contents, shards: Mapping[str, Entry]) -> None:
+        """On rank 0, when all shards are there: write the rest, the manifest last, and verify."""
+        ...
+
+    def abandon(self, place: str) -> None:
+        """On rank 0: delete what is there, as far as possible."""
+        ...
 
 
 class CheckpointFolder(Protocol):
@@ -44,6 +78,10 @@ class CheckpointFolder(Protocol):
 
     def write(self, name: str, contents: Contents) -> None:
         """Write a checkpoint, in place of a damaged one if there is one, and verify it."""
+        ...
+
+    def assembly(self, name: str) -> Assembly:
+        """For several ranks that write a checkpoint, in place of a damaged one if there is one."""
         ...
 
     def verify(self, name: str) -> int:
@@ -114,10 +152,7 @@ class LocalFolder:
         try:
             temporary.mkdir()
             write_checkpoint(temporary, contents)
-            if path.exists():  # a damaged one: out of the way, now that its successor is complete
-                os.rename(path, self.temporary(name))
-            os.rename(temporary, path)
-            fsync_directory(self.path)
+            self.rename(temporary, name)
         except BaseException as error:
             shutil.rmtree(temporary, ignore_errors=True)
             if isinstance(error, OSError):
@@ -125,6 +160,17 @@ class LocalFolder:
                 raise file_error("save the checkpoint", path, cause) from error
             raise
         verify_checkpoint(path)
+
+    def assembly(self, name: str) -> LocalAssembly:
+        """For several ranks that see this folder."""
+        return LocalAssembly(self, name)
+
+    def rename(self, temporary: Path, name: str) -> None:
+        """Give a complete checkpoint its name, durably."""
+        if (self.path / name).exists():  # a damaged one: out of the way, now that its successor is complete
+            os.rename(self.path / name, self.temporary(name))
+        os.rename(temporary, self.path / name)
+        fsync_directory(self.path)
 
     def verify(self, name: str) -> int:
         """Read all of a checkpoint, compare it with its manifest, and return its step."""
@@ -179,3 +225,37 @@ class LocalFolder:
     def temporary(self, name: str) -> Path:
         """A hidden name for what is to become a checkpoint, or was one."""
         return self.path / f".{name}.{secrets.token_hex(6)}.tmp"
+
+
+class LocalAssembly:
+    """An `Assembly` in a folder that all ranks see, which has a temporary name until it is complete.
+
+    Args:
+        folder: of the run.
+        name: of the checkpoint.
+    """
+
+    def __init__(self, folder: LocalFolder, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def begin(self, contents: Contents) -> str:
+        """See the base class."""
+        folder, temporary = self._folder, self._folder.temporary(self._name)
+        require_space(f"the checkpoint {folder.path / self._name}", size_of(contents), folder.path)
+        folder.make()
+        temporary.mkdir()
+        return str(temporary)
+
+    def write_shard(self, place: str, file: str, shard: Mapping[str, Array]) -> Entry:
+        """See the base class."""
+        return write_file(Path(place) / file, tensor_pieces(shard))
+
+    def commit(self, place: str, contents: Contents, shards: Mapping[str, Entry]) -> None:
+        """See the base class."""
+        write_rest(Path(place), contents, shards)
+        self._folder.rename(Path(place), self._name)
+        verify_checkpoint(self._folder.path / self._name)
+
+    def abandon(self, place: str) -> None:
+        """See the base class."""
+        shutil.rmtree(place, ignore_errors=True)

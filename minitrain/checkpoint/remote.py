@@ -2,7 +2,7 @@
 
 There is no rename there, but an object appears whole or not at all. So the files of a checkpoint are uploaded one by
 one, each is read back and compared, and the manifest comes last: what has no manifest is not a checkpoint. Deleting
-goes the other way round.
+goes the other way round. Of several ranks each uploads its shard, and rank 0 the manifest when all have arrived.
 """
 
 from __future__ import annotations
@@ -10,15 +10,26 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..backend.arrays import Array
 from ..errors import CheckpointError, ConfigError, MinitrainError, has_password, printable
 from ..files import FileError
-from .format import Checkpoint, Contents, read_checkpoint, read_checkpoint_metrics, verify_checkpoint, write_checkpoint
-from .manifest import FILES, MANIFEST, STATE, read_manifest, step_of
+from .format import (
+    Checkpoint,
+    Contents,
+    read_checkpoint,
+    read_checkpoint_metrics,
+    verify_checkpoint,
+    write_checkpoint,
+    write_file,
+    write_rest,
+)
+from .manifest import EXTRA, MANIFEST, STATE, Entry, read_manifest, step_of
 from .space import require_space, size_of
+from .tensors import tensor_pieces
 
 _ADVICE = {
     "NoCredentialsError": "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -73,7 +84,7 @@ class RemoteFolder:
 
     def exists(self, name: str) -> bool:
         """Whether there is a manifest under that name."""
-        with self._asking("read", name):
+        with self.asking("read", name):
             return bool(self._files.exists(self._path(name, MANIFEST)))
 
     def write(self, name: str, contents: Contents) -> None:
@@ -83,18 +94,22 @@ class RemoteFolder:
             FileError: if the store refuses; what was uploaded is removed then, as far as the store lets it be.
             CheckpointError: if something else arrived than was sent.
         """
-        with self._asking("save the checkpoint", name), _scratch(name) as local:
+        with self.asking("save the checkpoint", name), _scratch(name) as local:
             require_space(f"a copy of {self.location(name)}", size_of(contents), local.parent)
             local.mkdir()
             write_checkpoint(local, contents)
             try:
-                self._remove(name)  # a damaged one, its manifest first
+                self.delete(name)  # a damaged one, its manifest first
                 for file in [*read_manifest(local).files, MANIFEST]:
-                    self._upload(local / file, name)
+                    self.upload(local / file, name)
             except BaseException:
                 with contextlib.suppress(Exception):
-                    self._remove(name)
+                    self.delete(name)
                 raise
+
+    def assembly(self, name: str) -> RemoteAssembly:
+        """For several ranks that reach the store."""
+        return RemoteAssembly(self, name)
 
     def verify(self, name: str) -> int:
         """Read all of a checkpoint, compare it with its manifest, and return its step."""
@@ -119,9 +134,9 @@ class RemoteFolder:
             FileError: if the store refuses.
         """
         unfinished = [name for name, files in self._listing().items() if MANIFEST not in files]
-        with self._asking("delete old checkpoints in"):
+        with self.asking("delete old checkpoints in"):
             for name in [*names, *unfinished]:
-                self._remove(name)
+                self.delete(name)
 
     def free_space(self) -> int | None:
         """Nobody knows."""
@@ -133,7 +148,7 @@ class RemoteFolder:
     def _listing(self) -> dict[str, set[str]]:
         """Names that are a checkpoint's, with the files under each."""
         found: dict[str, set[str]] = {}
-        with self._asking("read the folder"):
+        with self.asking("read the folder"):
             for path in self._files.find(self._root):
                 folder, _, file = path.rpartition("/")
                 name = folder.rpartition("/")[2]
@@ -141,7 +156,7 @@ class RemoteFolder:
                     found.setdefault(name, set()).add(file)
         return found
 
-    def _upload(self, file: Path, name: str) -> None:
+    def upload(self, file: Path, name: str) -> None:
         """Upload a file and read it back."""
         remote = self._path(name, file.name)
         self._files.put_file(str(file), remote)
@@ -152,28 +167,35 @@ class RemoteFolder:
             if arrived.read(1):
                 raise CheckpointError(f"{self.location(name)}/{file.name} was damaged on its way; save it again")
 
-    def _remove(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         """Delete what is under a name, the manifest first: without it the rest counts for nothing."""
         paths = sorted(self._files.find(self._path(name)), key=lambda path: not path.endswith(f"/{MANIFEST}"))
         for path in paths:
             self._files.rm_file(path)
 
     @contextlib.contextmanager
-    def _downloaded(self, name: str, files: Iterable[str] = FILES) -> Iterator[Path]:
-        """A copy of files of a checkpoint on the local disk; what is wrong with them is said of the URL."""
+    def _downloaded(self, name: str, files: Iterable[str] = ()) -> Iterator[Path]:
+        """A copy of a checkpoint on the local disk, or of some files; what is wrong with them is said of the URL."""
         with _scratch(name) as local:
             local.mkdir()
-            with self._asking("read", name):
-                for file in files:
-                    with contextlib.suppress(FileNotFoundError):  # which the verification will tell
-                        self._files.get_file(self._path(name, file), str(local / file))
+            with self.asking("read", name):
+                for file in files or (MANIFEST,):
+                    self._download(name, file, local)
+                if not files:
+                    with contextlib.suppress(CheckpointError):  # which the verification will tell, too
+                        for file in read_manifest(local).files:
+                            self._download(name, file, local)
             try:
                 yield local
             except CheckpointError as error:
                 raise CheckpointError(str(error).replace(str(local), self.location(name))) from error
 
+    def _download(self, name: str, file: str, local: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):  # which the verification will tell
+            self._files.get_file(self._path(name, file), str(local / file))
+
     @contextlib.contextmanager
-    def _asking(self, what: str, name: str = "") -> Iterator[None]:
+    def asking(self, what: str, name: str = "") -> Iterator[None]:
         """Put whatever the store's library raises into a sentence: each has its own classes of errors."""
         try:
             yield
@@ -184,6 +206,47 @@ class RemoteFolder:
             reason = next((_ADVICE[kind] for kind in kinds if kind in _ADVICE), None)
             said = " ".join(str(error).split()) or type(error).__name__
             raise FileError(f"cannot {what} {self.location(name)}: {reason or said}") from error
+
+
+class RemoteAssembly:
+    """A `minitrain.checkpoint.local.Assembly` in an object store. The place of a shard is the name of the checkpoint.
+
+    Args:
+        folder: of the run.
+        name: of the checkpoint.
+    """
+
+    def __init__(self, folder: RemoteFolder, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def begin(self, contents: Contents) -> str:
+        """Remove what is under the name: a damaged checkpoint, its manifest first, or what ranks that died left."""
+        with self._folder.asking("save the checkpoint", self._name):
+            self._folder.delete(self._name)
+        return self._name
+
+    def write_shard(self, place: str, file: str, shard: Mapping[str, Array]) -> Entry:
+        """See the base class."""
+        with self._folder.asking("save the checkpoint", place), _scratch(place) as local:
+            nbytes = sum(array.nbytes for array in shard.values())
+            require_space(f"a copy of {file} of {self._folder.location(place)}", nbytes, local.parent)
+            local.mkdir()
+            entry = write_file(local / file, tensor_pieces(shard))
+            self._folder.upload(local / file, place)
+        return entry
+
+    def commit(self, place: str, contents: Contents, shards: Mapping[str, Entry]) -> None:
+        """See the base class. Each rank has compared its own shard."""
+        with self._folder.asking("save the checkpoint", place), _scratch(place) as local:
+            local.mkdir()
+            write_rest(local, contents, shards)
+            for file in (EXTRA, STATE, MANIFEST):
+                self._folder.upload(local / file, place)
+
+    def abandon(self, place: str) -> None:
+        """See the base class."""
+        with contextlib.suppress(Exception):
+            self._folder.delete(place)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backend.arrays import is_array
+from ..distributed.pieces import Piece
 from ..files import FileError
 from ..formats import size
 from .format import Contents
@@ -55,6 +57,8 @@ def _bytes_of(tree: Any) -> int:
     """Bytes of arrays, and about as many as JSON takes for the rest."""
     if is_array(tree):
         return int(tree.nbytes)
+    if isinstance(tree, Piece):  # the ranks together write all of it
+        return math.prod(tree.shape) * tree.data.itemsize
     if isinstance(tree, Mapping):
         return sum(len(str(name)) + 8 + _bytes_of(value) for name, value in tree.items())
     if isinstance(tree, list | tuple):

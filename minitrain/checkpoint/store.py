@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError
@@ -14,6 +15,9 @@ from ..settings.better import check_mode, is_better, sort_key
 from .format import Checkpoint, Contents
 from .local import CheckpointFolder, LocalFolder
 from .manifest import Location, checkpoint_name, step_of
+
+if TYPE_CHECKING:
+    from .together import SaveTogether
 
 Warn = Callable[[str], object]
 
@@ -72,7 +76,7 @@ class CheckpointStore:
             contents: what goes into it.
             name: its name; by default the one of its step.
             warn: told if old ones cannot be deleted; by default the store's.
-            group: the ranks that save it together, each with a store of the same local folder and ``contents``.
+            group: the ranks that save it together, each with a store of the same folder and ``contents``.
 
         Returns:
             Where it is.
@@ -82,22 +86,42 @@ class CheckpointStore:
             CheckpointError: if an intact checkpoint of that name exists, or the new one does not read back.
         """
         name = checkpoint_name(contents.step) if name is None else name
-        location = self.save_as(name, contents) if group is None else self._save_together(name, contents, group)
+        location = self.save_as(name, contents, group)
         if group is None or group.is_main:
-            self._clear_up(contents.step, warn or self.warn)
+            self.clear_up(contents.step, warn or self.warn)
         return location
 
-    def save_as(self, name: str, contents: Contents) -> Location:
+    def save_as(self, name: str, contents: Contents, group: Group | None = None) -> Location:
         """Save a checkpoint under a name of your own, check it, and delete nothing.
+
+        Args:
+            name: its name.
+            contents: what goes into it.
+            group: the ranks that save it together.
 
         Raises:
             FileError: if it does not fit or cannot be written.
             CheckpointError: if an intact checkpoint is there, or the new one does not read back.
         """
+        if group is not None:
+            saving = self._together(name, group)
+            saving.save(contents)
+            return saving.path
         self._refuse_intact(name)
         self._metrics.pop(name, None)
         self.folder.write(name, contents)
         return self.folder.location(name)
+
+    def begin_together(self, contents: Contents, group: Group) -> SaveTogether:
+        """Begin a checkpoint of several ranks, which each writes in its own time; see `minitrain.checkpoint.together`.
+
+        Raises:
+            FileError: on all ranks, if it does not fit.
+            CheckpointError: if an intact checkpoint of that name exists.
+        """
+        saving = self._together(checkpoint_name(contents.step), group)
+        saving.begin(contents)
+        return saving
 
     def load(self, path: Location) -> Checkpoint:
         """Verify and read the checkpoint at ``path``: a name in this folder, or the place of any checkpoint.
@@ -156,20 +180,14 @@ class CheckpointStore:
         worst_kept = self._metric_of(best[-1]) if best and len(best) == self.keep_best else None
         return self.keep_best > 0 and is_better(value, worst_kept, self.mode)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the folder is on a disk."""
-        return isinstance(self.folder, LocalFolder)
+    def _together(self, name: str, group: Group) -> SaveTogether:
+        """For several ranks that save a checkpoint of that name, unless there is an intact one."""
+        from .together import SaveTogether
 
-    def _save_together(self, name: str, contents: Contents, group: Group) -> Location:
-        """`save_as` on several ranks."""
-        from .together import on_main, save_together
-
-        assert isinstance(self.folder, LocalFolder)
-        on_main(group, lambda: self._refuse_intact(name), self.folder.path / name)
+        saving = SaveTogether(self.folder.assembly(name), self.folder.location(name), group)
+        saving.on_main(lambda: self._refuse_intact(name))
         self._metrics.pop(name, None)
-        save_together(self.folder, name, contents, group)
-        return self.folder.location(name)
+        return saving
 
     def _refuse_intact(self, name: str) -> None:
         if self.folder.exists(name) and self._problem(name) is None:
@@ -208,7 +226,7 @@ class CheckpointStore:
             return str(error)
         return None
 
-    def _clear_up(self, newest: int, warn: Warn) -> None:
+    def clear_up(self, newest: int, warn: Warn) -> None:
         """Delete what is neither among the ``keep`` newest up to step ``newest`` nor among the best.
 
         Later ones stay: if there are any, they are damaged, and so do not count.

@@ -1,102 +1,208 @@
 """Saving on several ranks: each writes its shard, and rank 0 the manifest, which makes a checkpoint of them.
 
-The folder has a temporary name until all shards are on the disk. So a rank may die at any moment: either all of the
-checkpoint is there, or none. What fails on one rank, a full disk for example, is an error on all.
+Nothing is a checkpoint until all shards are there, see `minitrain.checkpoint.local.Assembly`. So a rank may die at any
+moment: either all of the checkpoint is there, or none. What fails on one rank, a full disk for example, is an error on
+all.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..distributed.group import Group
 from ..errors import MinitrainError
-from ..files import FileError, file_error, fsync_directory
-from .format import Contents, verify_checkpoint, write_file, write_state
-from .local import LocalFolder
-from .manifest import EXTRA, MANIFEST, SHARDED, STATE, Entry, Manifest, shard_name
+from ..files import FileError, file_error
+from .background import AsyncWriter, StateCopy
+from .format import Contents
+from .local import Assembly
+from .manifest import Entry, Location, shard_name
 from .shards import shard_of
-from .space import require_space, size_of
-from .tensors import tensor_pieces
+from .store import CheckpointStore, Warn
 
 
-def save_together(folder: LocalFolder, name: str, contents: Contents, group: Group) -> None:
-    """Write a checkpoint, each rank its shard, in place of a damaged one if there is one, and verify it.
+class Outcome(NamedTuple):
+    """What one rank's work came to: its result, which JSON can hold, or its error."""
 
-    Args:
-        folder: of the run; all ranks see the same.
-        name: of the checkpoint.
-        contents: of this rank; beside weights and moments those of rank 0 are saved.
-        group: the ranks.
-
-    Raises:
-        FileError: on all ranks, if it does not fit or cannot be written on one; nothing is left of it then.
-        CheckpointError: if it does not read back.
-    """
-    path, temporary = folder.path / name, folder.temporary(name)
-
-    def begin() -> str:
-        require_space(f"the checkpoint {path}", size_of(contents), folder.path)
-        folder.make()
-        temporary.mkdir()
-        return str(temporary)
-
-    def write() -> list[Any]:
-        arrays = shard_of({"model": contents.model, "optimizer": contents.optimizer["moments"]}, group.rank, group.size)
-        file = shard_name(group.rank, group.size)
-        return [file, *write_file(Path(place) / file, tensor_pieces(arrays))]
-
-    def commit() -> None:
-        files = {str(file): Entry(int(size), str(sha256)) for file, size, sha256 in shards}
-        files |= write_state(temporary, contents)
-        ordered = {file: files[file] for file in (EXTRA, STATE, *sorted(files))}  # each once, where it is first
-        write_file(temporary / MANIFEST, [Manifest(SHARDED, contents.step, ordered).to_json()])
-        fsync_directory(temporary)
-        if path.exists():  # a damaged one: out of the way, now that its successor is complete
-            os.rename(path, folder.temporary(name))
-        os.rename(temporary, path)
-        fsync_directory(folder.path)
-        verify_checkpoint(path)
-
-    try:
-        place = on_main(group, begin, path)
-        shards = everywhere(group, write, path)
-        on_main(group, commit, path)
-    except BaseException:
-        if group.is_main:
-            shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    result: Any
+    error: MinitrainError | None
 
 
-def everywhere(group: Group, work: Callable[[], Any], path: Path) -> list[Any]:
-    """What ``work`` returns on all ranks; its error on one is raised on all.
+class SaveTogether:
+    """A checkpoint that several ranks write at once; all make the same calls.
 
     Args:
+        assembly: where it is put together.
+        path: where it will be, for messages.
         group: the ranks.
-        work: returns what JSON can hold.
-        path: what is being written, for the message.
     """
-    error: MinitrainError | None = None
-    result = None
-    try:
-        result = work()
-    except MinitrainError as problem:
-        error = problem
-    except OSError as problem:
-        error = file_error("save the checkpoint", path, problem)
-        error.__cause__ = problem
-    every = group.gather([result, None if error is None else str(error)])
-    if error is not None:
-        raise error
-    for rank, (_, message) in enumerate(every):
-        if message is not None:
-            raise FileError(f"rank {rank}: {message}")
-    return [found for found, _ in every]
+
+    def __init__(self, assembly: Assembly, path: Location, group: Group) -> None:
+        self.assembly, self.path, self.group = assembly, path, group
+        self.place = ""  # on rank 0 until it is a checkpoint
+        self.file = shard_name(group.rank, group.size)
+
+    def save(self, contents: Contents) -> None:
+        """Write all of it.
+
+        Args:
+            contents: of this rank; beside weights and moments those of rank 0 are saved.
+
+        Raises:
+            FileError: on all ranks, if it does not fit or cannot be written on one; nothing is left of it then.
+            CheckpointError: if it does not read back.
+        """
+        self.begin(contents)
+        shard = self.shard(contents)
+        self.commit(contents, self.agreed(self.attempt(lambda: self.write(shard))))
+
+    def begin(self, contents: Contents) -> None:
+        """Make sure that it fits, and agree where the shards go."""
+        self.place = self.on_main(lambda: self.assembly.begin(contents))
+
+    def shard(self, contents: Contents) -> dict[str, Any]:
+        """What this rank writes."""
+        arrays = {"model": contents.model, "optimizer": contents.optimizer["moments"]}
+        return shard_of(arrays, self.group.rank, self.group.size)
+
+    def write(self, shard: dict[str, Any]) -> list[Any]:
+        """Write this rank's shard; its entry in the manifest. Needs no other rank."""
+        return [self.file, *self.assembly.write_shard(self.place, self.file, shard)]
+
+    def commit(self, contents: Contents, shards: list[list[Any]]) -> None:
+        """Make a checkpoint of the shards."""
+        self.on_main(lambda: self.finish(contents, shards))
+
+    def finish(self, contents: Contents, shards: list[list[Any]]) -> None:
+        """Write what is left to do for rank 0. Needs no other rank."""
+        entries = {str(file): Entry(int(size), str(sha256)) for file, size, sha256 in shards}
+        self.assembly.commit(self.place, contents, entries)
+        self.place = ""  # whatever happens to other ranks now, this checkpoint stays
+
+    def attempt(self, work: Callable[[], Any]) -> Outcome:
+        """Do some work of one rank, and keep its error for `agreed`."""
+        try:
+            return Outcome(work(), None)
+        except MinitrainError as error:
+            return Outcome(None, error)
+        except OSError as problem:
+            told = file_error("save the checkpoint", self.path, problem)
+            told.__cause__ = problem
+            return Outcome(None, told)
+
+    def agreed(self, outcome: Outcome) -> list[Any]:
+        """The results of all ranks.
+
+        Raises:
+            MinitrainError: on all ranks, the error of one; nothing is left of the checkpoint then.
+        """
+        try:
+            every = self.group.gather([outcome.result, None if outcome.error is None else str(outcome.error)])
+            if outcome.error is not None:
+                raise outcome.error
+            for rank, (_, message) in enumerate(every):
+                if message is not None:
+                    raise FileError(f"rank {rank}: {message}")
+        except BaseException:
+            if self.place and self.group.is_main:
+                self.assembly.abandon(self.place)
+            raise
+        return [found for found, _ in every]
+
+    def on_main(self, work: Callable[[], Any]) -> Any:
+        """What ``work`` returns on rank 0, on all ranks."""
+        return self.agreed(self.attempt(work) if self.group.is_main else Outcome(None, None))[0]
 
 
-def on_main(group: Group, work: Callable[[], Any], path: Path) -> Any:
-    """What ``work`` returns on rank 0, on all ranks; see `everywhere`."""
-    return everywhere(group, work if group.is_main else lambda: None, path)[0]
+class SaveTogetherLater:
+    """Writes checkpoints of several ranks while training goes on.
+
+    A step waits only for a copy of this rank's shard. A thread of each rank writes it. When all have, which the ranks
+    tell each other between steps, a thread of rank 0 makes a checkpoint of the shards. All ranks make the same calls.
+    """
+
+    def __init__(self) -> None:
+        self._writer, self._copy = AsyncWriter(), StateCopy()
+        self._outcome = Outcome(None, None)
+        self._stage: Callable[[list[Any]], None] | None = None
+        self._saving: SaveTogether | None = None
+
+    def start(
+        self, store: CheckpointStore, contents: Contents, group: Group, done: Callable[[Location, list[str]], object]
+    ) -> Location:
+        """Begin a checkpoint; the one before must be finished.
+
+        Args:
+            store: where it goes.
+            contents: of this rank.
+            group: the ranks.
+            done: called by `poll` or `finish` on all ranks when the checkpoint is durable, with its place and warnings.
+
+        Returns:
+            Where it will be.
+
+        Raises:
+            FileError: on all ranks, if it does not fit.
+            CheckpointError: if an intact checkpoint of that name exists.
+        """
+        saving = store.begin_together(contents, group)
+        numbers = {**contents.optimizer, "moments": {}}
+        rest = contents if group.is_main else Contents(contents.step, {}, {}, {})
+        copy = self._copy.of(rest._replace(model=saving.shard(contents), optimizer=numbers))
+
+        def commit(shards: list[Any]) -> None:
+            self._stage = committed
+            if group.is_main:
+                self._begin(saving, lambda: self._commit(store, saving, copy, shards))
+
+        def committed(told: list[Any]) -> None:
+            self._saving = self._stage = None
+            done(saving.path, told[0])
+
+        self._saving, self._stage = saving, commit
+        self._begin(saving, lambda: saving.write(dict(copy.model)))
+        return saving.path
+
+    def poll(self) -> None:
+        """Go on if all ranks have come so far, or raise the error of one on all."""
+        if self._saving is None or self._stage is None:
+            return
+        if not any(self._saving.group.gather(self._writer.is_running)):
+            self._advance()
+
+    def finish(self) -> None:
+        """Wait for the checkpoint that is being written."""
+        while self._saving is not None:
+            self._advance()
+
+    def abandon(self) -> None:
+        """Wait for what this rank is writing, and for no other rank: one of them may be gone."""
+        self._writer.finish()
+        self._saving = self._stage = None
+
+    def _advance(self) -> None:
+        saving, stage = self._saving, self._stage
+        assert saving is not None
+        assert stage is not None
+        self._writer.finish()
+        try:
+            every = saving.agreed(self._outcome)
+        except BaseException:
+            self._saving = self._stage = None
+            raise
+        self._outcome = Outcome(None, None)
+        stage(every)
+
+    def _begin(self, saving: SaveTogether, work: Callable[[], Any]) -> None:
+        def done(outcome: Outcome) -> None:
+            self._outcome = outcome
+
+        self._writer.start(lambda: saving.attempt(work), done)
+
+    @staticmethod
+    def _commit(store: CheckpointStore, saving: SaveTogether, contents: Contents, shards: list[Any]) -> list[str]:
+        told: list[str] = []
+        warn: Warn = told.append
+        saving.finish(contents, shards)
+        store.clear_up(contents.step, warn)
+        return told

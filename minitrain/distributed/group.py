@@ -2,7 +2,8 @@
 
 An engine sends bytes from rank to rank (`Group.exchange`). Everything else is here: a sum is formed by the owner of
 each part, in the fixed order of `tree_sum`, and sent to all. So every rank gets the same bytes, whatever engine carries
-them. A rank sends ``2 (P - 1) / P`` of a buffer for a sum over P ranks, as little as a ring does.
+them. A rank sends ``2 (P - 1) / P`` of a buffer for a sum over P ranks, as little as a ring does. Many ranks add by
+pairs, in the same order, see `minitrain.distributed.halving`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..backend.arrays import array_module, is_cupy
 from ..errors import ConfigError, WorkerError
+from . import halving
 from .halves import packed, rounded_add, unpack
 from .tree import tree_sum
 
@@ -134,7 +136,11 @@ class Group(ABC):
             The part.
         """
         own = self.part(array.size)
-        parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
+        where = [part(array.size, rank, self.size) for rank in range(self.size)]
+        if halving.suits(self.size):
+            halving.reduce_scatter(self, array, where, half=half)
+            return own
+        parts = [array[one] for one in where]
         if self.size == 2 and not half and not is_cupy(array):  # the tree is one addition
             other = 1 - self.rank
             outgoing, incoming = ({other: _bytes(parts[rank])} for rank in (other, self.rank))
@@ -146,7 +152,7 @@ class Group(ABC):
             pieces = [one[start : start + PIECE] for one in parts]
             mine = pieces[self.rank]
             arrived = [mine if rank == self.rank else received[rank, : mine.size] for rank in range(self.size)]
-            self._send_and_receive(
+            self.send_and_receive(
                 {rank: pieces[rank] for rank in self.others}, {rank: arrived[rank] for rank in self.others}, half
             )
             total = tree_sum(arrived, rounded_add if half else None)
@@ -161,8 +167,12 @@ class Group(ABC):
             array: has this rank's part.
             half: see `reduce_scatter`.
         """
-        parts = [array[part(array.size, rank, self.size)] for rank in range(self.size)]
-        self._send_and_receive(
+        where = [part(array.size, rank, self.size) for rank in range(self.size)]
+        if halving.suits(self.size):
+            halving.all_gather(self, array, where, half=half)
+            return
+        parts = [array[one] for one in where]
+        self.send_and_receive(
             dict.fromkeys(self.others, parts[self.rank]), {rank: parts[rank] for rank in self.others}, half
         )
 
@@ -189,8 +199,8 @@ class Group(ABC):
         """The value of rank 0, on every rank; see `gather`."""
         return self.gather(value if self.is_main else None)[0]
 
-    def _send_and_receive(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector], half: bool) -> None:
-        """Exchange arrays by rank, as they are or as halves."""
+    def send_and_receive(self, outgoing: Mapping[int, Vector], incoming: Mapping[int, Vector], half: bool) -> None:
+        """`exchange_arrays`, as they are or with 16 bits of each number; for ``half`` see `reduce_scatter`."""
         if not half:
             self.exchange_arrays(outgoing, incoming)
             return

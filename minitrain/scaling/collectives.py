@@ -12,10 +12,11 @@ algorithm      seconds                               order of the sums
 `tree`         ``2 ceil(log2 P) (a + S/b)``          the same tree
 =============  ====================================  =======================================================
 
-`direct` is what `minitrain.distributed.Group` does: each part has an owner who gets it from all. Its messages are in
-flight together, so it pays the latency twice, where a rank can send many at once; `message` seconds each are the cost
-of that. R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of Collective Communication Operations in MPICH" (2005),
-derive ring, halving and tree. `minitrain.scaling.simulated` runs them message by message, and tests compare.
+`halving` is what `minitrain.distributed.Group` does on 16 ranks and more, if they are a power of two. Otherwise it does
+`direct`: each part has an owner who gets it from all. Its messages are in flight together, so it pays the latency
+twice, where a rank can send many at once; `message` seconds each are the cost of that. R. Thakur, R. Rabenseifner and
+W. Gropp, "Optimization of Collective Communication Operations in MPICH" (2005), derive ring, halving and tree.
+`minitrain.scaling.simulated` runs them message by message, and tests compare.
 """
 
 from __future__ import annotations

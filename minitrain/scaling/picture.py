@@ -40,8 +40,8 @@ def draw_gpus(path: Path) -> Path:
         "NCCL, overlap": Plan(8, 16),
         "NCCL, bfloat16 on the wire": Plan(8, 16, wire=2),
         "NCCL, no overlap": Plan(8, 16, overlap=False),
-        "same bytes, by halving": Plan(8, 16, algorithm="halving"),
-        "same bytes, by owners (as now)": Plan(8, 16, algorithm="direct"),
+        "same bytes, by halving (as now)": Plan(8, 16, algorithm="halving"),
+        "same bytes, by owners": Plan(8, 16, algorithm="direct"),
     }
     for color, (name, plan) in zip(COLORS, orders.items(), strict=False):
         _line(axes[1], [efficiency(infiniband, small, plan._replace(ranks=count)) for count in RANKS], name, color)

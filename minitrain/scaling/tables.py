@@ -88,7 +88,7 @@ def gpus(model: str, batch: int, cluster: str = "H100, InfiniBand", ranks: Seque
                 f"{rounded(step.tokens_per_second)} ({efficiency(CLUSTERS[cluster], MODELS[model], plan):.0%})"
             )
         rows.append(cells)
-    columns = ["GPUs", "NCCL", "bfloat16 on the wire", "no overlap", "same bytes, by halving", "same bytes, as now"]
+    columns = ["GPUs", "NCCL", "bfloat16 on the wire", "no overlap", "same bytes, by halving", "same bytes, by owners"]
     return Table(f"tokens/s of {model}, {batch} sequences on each GPU; {cluster}", columns, rows)
 
 

@@ -241,11 +241,6 @@ def check_ranks_fit(
                     f"{parameter.data.dtype}: leave reduce_dtype out, or make the model with dtype='float32'"
                 )
     if config.zero and group.size > 1:
-        if config.async_checkpoints or config.checkpoint_url:
-            raise ConfigError(
-                f"zero={config.zero} saves shards, each by its own rank, which async_checkpoints and checkpoint_url do "
-                "not know yet: leave one of them out"
-            )
         if config.zero == 2:
             if privacy is not None:
                 raise ConfigError("zero=2 does not go with private training, which adds whole gradients: set zero=1")

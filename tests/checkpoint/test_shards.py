@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import minitrain.checkpoint.together as together
-from minitrain.checkpoint import CheckpointStore, read_checkpoint
+from minitrain.checkpoint import CheckpointStore, local, read_checkpoint
+from minitrain.checkpoint import format as checkpoint_format
 from minitrain.checkpoint.format import Contents, verify_checkpoint
 from minitrain.checkpoint.manifest import EXTRA, MANIFEST, STATE
 from minitrain.checkpoint.shards import join_shards, shard_of
@@ -81,7 +81,7 @@ def test_a_changed_byte_or_a_missing_shard_is_noticed(tmp_path_factory, data):
 
 
 def test_a_full_disk_on_one_rank_is_an_error_on_all_and_leaves_nothing(tmp_path, monkeypatch):
-    write_file = together.write_file
+    write_file = local.write_file
 
     def full(path: Path, pieces: Any) -> Any:
         if path.name == "shard-00002-of-00003.safetensors":
@@ -89,7 +89,7 @@ def test_a_full_disk_on_one_rank_is_an_error_on_all_and_leaves_nothing(tmp_path,
         return write_file(path, pieces)
 
     run_ranks(3, lambda group: save(group, tmp_path, 1))
-    monkeypatch.setattr(together, "write_file", full)
+    monkeypatch.setattr(local, "write_file", full)
 
     def work(group: Group) -> None:
         with pytest.raises(FileError, match="the disk is full") as caught:
@@ -217,7 +217,7 @@ class Died(BaseException):
 
 
 @pytest.mark.parametrize("dies", [0, 1])
-@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("after", range(7))
 def test_a_rank_that_dies_at_any_write_leaves_the_old_checkpoint(tmp_path, monkeypatch, dies, after):
     """Each shard, the state, the manifest, and the last flush before the name."""
     run_ranks(2, lambda group: save(group, tmp_path, 1))
@@ -235,22 +235,23 @@ def test_a_rank_that_dies_at_any_write_leaves_the_old_checkpoint(tmp_path, monke
 
         return call
 
-    for name in ("write_file", "write_state", "fsync_directory"):
-        monkeypatch.setattr(together, name, counted(getattr(together, name)))
-    monkeypatch.setattr(together.shutil, "rmtree", lambda *a, **k: None)
+    for module in (local, checkpoint_format):
+        for name in ("write_file", "fsync_directory"):
+            monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    monkeypatch.setattr(local.shutil, "rmtree", lambda *a, **k: None)
 
     def work(group: Group) -> None:
         current[threading.get_ident()] = group
         save(group, tmp_path)
 
-    expected = {0: 5, 1: 1}[dies]  # writes of that rank
+    expected = {0: 6, 1: 1}[dies]  # writes of that rank
     if after < expected:
         with pytest.raises((Died, PeerLost)):
             run_ranks(2, work)
         there = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
         newest = CheckpointStore(tmp_path, warn=pytest.fail).latest()
         assert newest is not None
-        done = dies == 0 and after == 4  # only the flush of the folder's own entry was left
+        done = dies == 0 and after == 5  # only the flush of the folder's own entry was left
         assert [path.name for path in sorted(there)] == ["step-00000001", *["step-00000005"] * done]
     else:
         run_ranks(2, work)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, part, run_ranks
+from minitrain.distributed import Alone, Group, PeerLost, ThreadGroup, halving, part, run_ranks
 from minitrain.distributed.group import PIECE
+from minitrain.distributed.halves import round_in_place
 from minitrain.distributed.tcp import TcpGroup, lines
 from minitrain.distributed.tcp import group as tcp
 from minitrain.distributed.tcp.meeting import free_port
@@ -93,6 +94,64 @@ def test_reduce_scatter_and_all_gather_are_the_halves_of_all_reduce(engine, size
     for rank, (share, whole) in enumerate(results):
         assert share == total[part(count, rank, size)].tobytes()
         assert whole == total.tobytes()
+
+
+@engines
+@settings(max_examples=12, deadline=None)
+@given(size=st.sampled_from([2, 4, 8]), count=st.integers(0, 70), half=st.booleans())
+def test_halving_has_the_bytes_of_owners(engine, size, count, half):
+    """Of the same ranks, with a buffer that need not have as many elements as there are ranks, in 16 bits too."""
+    terms = buffers(size, count)
+    for term in terms if half else ():
+        round_in_place(term)
+
+    def work(group: Group) -> list[bytes]:
+        found = []
+        for many in (2, 1 << 20):
+            halving.MANY = many
+            group.gather(None)
+            mine = terms[group.rank].copy()
+            share = mine[group.reduce_scatter(mine, half=half)].tobytes()
+            group.all_gather(mine, half=half)
+            found += [share, mine.tobytes()]
+            group.exchange(dict.fromkeys(group.others, memoryview(b"x")), _one_byte_of_each(group))
+        return found
+
+    before = halving.MANY
+    try:
+        results = engine(size, work)
+    finally:
+        halving.MANY = before
+    for by_pairs, whole, by_owners, its_whole in results:
+        assert by_pairs == by_owners
+        assert whole == its_whole
+    assert len({whole for _, whole, _, _ in results}) == 1
+    assert half or results[0][1] == added(terms).tobytes()
+
+
+def _one_byte_of_each(group: Group) -> dict[int, memoryview]:
+    return {rank: memoryview(bytearray(1)) for rank in group.others}
+
+
+@pytest.mark.parametrize(("size", "messages"), [(8, 7), (16, 4), (12, 11), (32, 5)])
+def test_many_ranks_send_few_messages_and_no_more_bytes(size, messages):
+    sent: list[tuple[int, int]] = []
+
+    class Counting(ThreadGroup):
+        def exchange(self, outgoing: Any, incoming: Any) -> None:
+            if self.rank == 3:
+                sent.append((len(outgoing), sum(data.nbytes for data in outgoing.values())))
+            super().exchange(outgoing, incoming)
+
+    terms = buffers(size, 96 * size)
+
+    def work(group: Group) -> bytes:
+        mine = terms[group.rank].copy()
+        Counting(group.rank, group.mailboxes).all_reduce(mine)  # type: ignore[attr-defined]
+        return mine.tobytes()
+
+    assert set(run_ranks(size, work)) == {added(terms).tobytes()}
+    assert [sum(one) for one in zip(*sent, strict=True)] == [2 * messages, 2 * (size - 1) * 96 * 4]
 
 
 @engines

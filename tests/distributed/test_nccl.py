@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from minitrain.backend import to_device, to_numpy, use_kernels
 from minitrain.backend.cuda.device import use_gpu
 from minitrain.backend.cuda.nccl import load_nccl
-from minitrain.distributed import Alone, NcclGroup, run_ranks
+from minitrain.distributed import Alone, NcclGroup, halving, run_ranks
 from minitrain.distributed.launch.gpus import local_rank, visible_to
 from minitrain.distributed.nccl import on_device
 from minitrain.errors import ConfigError, DeviceError
@@ -77,9 +77,10 @@ def trained(group, device, **options):
     return one
 
 
-@pytest.mark.parametrize("zero", [0, 1])
-def test_two_gpus_end_with_the_bytes_of_one_process(zero):
-    """Micro-batches of unequal size, dropout, clipping, validation; and with moments that are shared."""
+@pytest.mark.parametrize(("zero", "many"), [(0, 16), (1, 16), (1, 2)])
+def test_two_gpus_end_with_the_bytes_of_one_process(monkeypatch, zero, many):
+    """Micro-batches of unequal size, dropout, clipping, validation; with shared moments, and adding by pairs."""
+    monkeypatch.setattr(halving, "MANY", many)
 
     def on_gpu(carrier):
         one = trained(carrier, f"cuda:{carrier.rank}", zero=zero)

@@ -116,8 +116,8 @@ def test_a_ray_that_does_not_start_is_named(monkeypatch, tmp_path, address):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    place = "this machine" if address is None else "RAY_ADDRESS=auto"
-    with pytest.raises(WorkerError, match=f"Ray cannot be started or reached on {place}: "):
+    place = "on this machine" if address is None else "at the address auto"
+    with pytest.raises(WorkerError, match=f"Ray cannot be started or reached {place}: "):
         ray_train.run_on_ray(RayJob(lambda argv: 0, (), 2, 2, str(tmp_path / "run"), "config.yaml"))
     assert len(tried) == (3 if address is None else 1)
     assert tried[0]["address"] == (address or "local")  # by default Ray would join one that runs already

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitrain.distributed import ThreadGroup, run_ranks
 from minitrain.errors import ConfigError
 from minitrain.scaling import CLUSTERS, Simulator, collectives, simulated
 from minitrain.scaling.cluster import ALGORITHMS
@@ -95,6 +98,33 @@ def test_more_bytes_and_slower_links_never_help(nbytes, exponent, name, algorith
     slower = slower._replace(between=cluster.between._replace(bandwidth=cluster.between.bandwidth / 2))
     assert slower.seconds(nbytes, ranks, algorithm) > seconds
     assert cluster.seconds(nbytes, 1, algorithm) == 0
+
+
+@pytest.mark.parametrize("ranks", [2, 8, 16, 32])
+def test_the_simulator_sends_what_ranks_send(monkeypatch, ranks):
+    """Message by message: owners or halving, as `Group` chooses."""
+    count, real, told = 24 * ranks, set[tuple[int, int, int, int]](), set[tuple[int, int, int, int]]()
+
+    class Counting(ThreadGroup):
+        rounds = 0
+
+        def exchange(self, outgoing: Any, incoming: Any) -> None:
+            real.update((self.rounds, self.rank, other, data.nbytes) for other, data in outgoing.items())
+            self.rounds += 1
+            super().exchange(outgoing, incoming)
+
+    run_ranks(ranks, lambda group: Counting(group.rank, group.mailboxes).all_reduce(np.ones(count, np.float32)))  # type: ignore[attr-defined]
+    send, sent = simulated._send, dict[int, int]()
+    each = 1 if ranks >= 16 else ranks - 1  # messages of a rank in a round
+
+    def noted(simulator: Any, wire: Any, one: int, other: int, nbytes: float, after: Any) -> int:
+        told.add((sent.get(one, 0) // each, one, other, int(nbytes)))
+        sent[one] = sent.get(one, 0) + 1
+        return send(simulator, wire, one, other, nbytes, after)
+
+    monkeypatch.setattr(simulated, "_send", noted)
+    (simulated.halving if ranks >= 16 else simulated.direct)(4.0 * count, ranks, alike(LINKS["nvlink4"]))
+    assert told == real
 
 
 def test_within_a_machine_the_two_levels_are_one():

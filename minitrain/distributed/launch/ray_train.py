@@ -120,7 +120,7 @@ def run_on_ray(job: RayJob) -> int:
         }
     existed = "--resume" not in job.argv and os.path.exists(os.path.join(job.run, job.config))
     try:
-        _connect(ray, options)
+        connect(ray, options)
         # A new run in the folder of another is refused by its first attempt; the second would go on with the other.
         return _attempts(job, cpus, threads, scratch, 0 if existed else job.max_failures)
     finally:
@@ -128,8 +128,12 @@ def run_on_ray(job: RayJob) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _connect(ray: Any, options: Mapping[str, Any]) -> None:
+def connect(ray: Any, options: Mapping[str, Any]) -> None:
     """Start Ray, or join a cluster.
+
+    Args:
+        ray: the module.
+        options: of ``ray.init``; ``address`` is ``local`` or that of a cluster.
 
     Raises:
         WorkerError: if that fails; Ray's own errors are of any class.
@@ -143,8 +147,8 @@ def _connect(ray: Any, options: Mapping[str, Any]) -> None:
             if not last and "timed out during startup" in str(error):
                 continue  # Ray waits 30 s, which a busy machine may need to read its files
             reason = " ".join(str(error).split())[:400]
-            where = "this machine" if options["address"] == "local" else f"RAY_ADDRESS={options['address']}"
-            raise WorkerError(f"Ray cannot be started or reached on {where}: {reason}") from error
+            where = "on this machine" if options["address"] == "local" else f"at the address {options['address']}"
+            raise WorkerError(f"Ray cannot be started or reached {where}: {reason}") from error
 
 
 def _attempts(job: RayJob, cpus: int, threads: int, scratch: str, max_failures: int) -> int:

@@ -1,7 +1,7 @@
 """Adds the gradients of all micro-batches of all ranks, bucket by bucket, while the last backward is still running.
 
 A micro-batch is a *term*. Gradients travel in *rounds*: usually there is one, after the last term of a rank, and the
-terms before it are added in place. If each rank is to keep its share of the sum alone, then each of its terms
+terms before it are added in place. If each rank is to keep the memory of its share alone, then each of its terms
 travels, so that no rank has to keep more of them; see `GradientSum`.
 
 The order of the buckets is the one in which rank 0's first backward finished them. A bucket is given to the background
@@ -30,33 +30,36 @@ from ...optim.clip import sum_of_squares
 from .timetable import Timetable
 
 MOST_WAITING = 3
-"""Buckets that may wait for their turn where ranks keep their shares alone: more would take memory."""
+"""Buckets that may wait for their turn where memory is given back: more would take it."""
 
 
 class GradientSum:
     """The sum of the gradients of a step, in the order of the tree (`minitrain.distributed.tree`).
 
-    With ``scatter`` a rank has the sum of its share afterwards, its part of every bucket, and the memory of the rest
-    is given back. If the number of ranks is a power of two, the ranks take the micro-batches in turn, 0 1 | 2 3 for
-    two ranks: what one round adds is then a branch of the tree, and a rank keeps no more than its share of it.
+    In stage 1 and 2 of ZeRO a rank has the sum of its share afterwards, its part of every bucket, and what it has in
+    the rest is no sum. In stage 2 the memory of the rest is given back. If the number of ranks is a power of two, the
+    ranks then take the micro-batches in turn, 0 1 | 2 3 for two ranks: what one round adds is a branch of the tree, and
+    a rank keeps no more than its share of it.
 
     Args:
         group: the ranks.
         micro_batches: number of micro-batches of a step, over all ranks; each rank has equally many.
-        scatter: whether each rank keeps its share of the sum alone.
+        zero: the stage of ZeRO.
         half: whether 16 bits of each number travel, see `minitrain.distributed.halves`.
 
     Attributes:
         background: its thread, which knows how much of its time was hidden.
+        scatter: whether each rank gets the sum of its share alone.
+        sparing: whether the memory of the rest is given back.
         in_turn: whether ranks take the micro-batches in turn.
     """
 
-    def __init__(self, group: Group, micro_batches: int, *, scatter: bool = False, half: bool = False) -> None:
+    def __init__(self, group: Group, micro_batches: int, *, zero: int = 0, half: bool = False) -> None:
         self.group, self.micro_batches, self.half = group, micro_batches, half
-        self.scatter = scatter and group.size > 1
+        self.scatter, self.sparing = zero > 0 and group.size > 1, zero == 2 and group.size > 1
         self.share = micro_batches // group.size
-        self.in_turn = self.scatter and self.share > 1 and group.size & (group.size - 1) == 0
-        self.background = Background(MOST_WAITING if self.scatter else None)
+        self.in_turn = self.sparing and self.share > 1 and group.size & (group.size - 1) == 0
+        self.background = Background(MOST_WAITING if self.sparing else None)
         self.buckets: list[Bucket] = []
         self._model: list[int] = []  # identities of what the buckets were made of
         self._timetable = Timetable([])
@@ -204,8 +207,9 @@ class GradientSum:
         own = self.group.reduce_scatter(grad, half=self.half)
         if self.in_turn:
             self._across[number].add(last=last)
-        give_back(grad[: own.start])
-        give_back(grad[own.stop :])
+        if self.sparing:
+            give_back(grad[: own.start])
+            give_back(grad[own.stop :])
 
     def _clear(self) -> None:
         for bucket in self.buckets:

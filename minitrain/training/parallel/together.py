@@ -28,7 +28,7 @@ from ...ops.contract.loss import Loss
 from ...optim.clip import Clip, clip_to
 from ...records.facts import flat
 from ...versions import versions
-from ..callbacks.base import Callback, sees_gradients_of_parts
+from ..callbacks.base import Callback, sees_gradients, sees_gradients_of_parts
 from ..config import TrainingConfig
 from ..feed import batch_to
 from ..privacy.gradients import PrivateGradients
@@ -47,7 +47,7 @@ class Together:
         group: the ranks.
         micro_batches: number of micro-batches of a step, over all ranks.
         overlap: whether a gradient is added when a module says that it is complete, while the last backward is running.
-        scatter: whether each rank gets its share of the sum alone (ZeRO, stage 2), see `GradientSum`.
+        zero: the stage of ZeRO; in 1 and 2 each rank gets its share of the sum alone, see `GradientSum`.
         half: whether gradients travel with 16 bits.
 
     Attributes:
@@ -59,11 +59,11 @@ class Together:
     """
 
     def __init__(
-        self, group: Group, micro_batches: int, *, overlap: bool = True, scatter: bool = False, half: bool = False
+        self, group: Group, micro_batches: int, *, overlap: bool = True, zero: int = 0, half: bool = False
     ) -> None:
         check_ranks(micro_batches, group.size)
         self.group, self.micro_batches, self.overlap = group, micro_batches, overlap
-        self.sums = GradientSum(group, micro_batches, scatter=scatter, half=half)
+        self.sums = GradientSum(group, micro_batches, zero=zero, half=half)
         self.mine = self.sums.mine
 
     def begin(self, setup: Setup) -> None:
@@ -230,13 +230,16 @@ def together_as(config: TrainingConfig, group: Group, callbacks: Iterable[Callba
     Args:
         config: the settings.
         group: the ranks.
-        callbacks: of all ranks. Gradients do not travel before a callback that may read those of a micro-batch has.
+        callbacks: of all ranks. Gradients do not travel before a callback that may read those of a micro-batch has. If
+            one may read gradients at all, or a scaler does, every rank gets the whole sum in stage 1 too.
     """
+    callbacks = list(callbacks)
+    whole = config.precision == "float16" or any(map(sees_gradients, callbacks))
     return Together(
         group,
         config.gradient_accumulation_steps,
         overlap=config.overlap and not any(map(sees_gradients_of_parts, callbacks)),
-        scatter=config.zero == 2,
+        zero=0 if config.zero == 1 and whole else config.zero,
         half=config.reduce_dtype == "bfloat16",
     )
 

@@ -10,6 +10,7 @@ from ...checkpoint.format import Checkpoint, Contents
 from ...checkpoint.manifest import Location, checkpoint_name
 from ...checkpoint.space import size_of
 from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
+from ...checkpoint.together import SaveTogetherLater
 from ...distributed.group import Group
 from ...distributed.pieces import Piece
 from ...errors import CheckpointError, ConfigError
@@ -21,7 +22,8 @@ class CheckpointSaver:
 
     In the background, a step only waits for a copy of the state; a thread writes the copy. At most one write is
     under way. An error in it is raised at the next step, the next save or the end of training, and ``on_saved`` is
-    called there too: when the checkpoint is durable.
+    called there too: when the checkpoint is durable. An error that ends training on several ranks leaves what is being
+    written unfinished, if each writes a shard: the other ranks may be gone.
 
     Args:
         store: where the checkpoints go; ``None`` without a run folder.
@@ -29,8 +31,8 @@ class CheckpointSaver:
         in_background: write while training goes on.
         on_saved: called with the place of each checkpoint once it is durable.
         warn: called with a sentence when something is wrong but training can go on.
-        group: the ranks that save together, each a shard. In the background, to a URL and at a path, rank 0 writes all
-            of the state, which every rank has.
+        group: the ranks that save together, each a shard. In the background and at a path rank 0 writes all of the
+            state, unless the ranks share the moments.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class CheckpointSaver:
     ) -> None:
         self.store, self.capture, self.in_background, self.group = store, capture, in_background, group
         self.on_saved, self.warn = on_saved, warn
-        self._writer, self._copy = AsyncWriter(), StateCopy()
+        self._writer, self._copy, self._later = AsyncWriter(), StateCopy(), SaveTogetherLater()
 
     def save(self, path: Location | None = None) -> Location:
         """Save at ``path``, or in the store.
@@ -55,37 +57,37 @@ class CheckpointSaver:
         """
         self.finish()
         group, store = self.group, self.store
-        if group is not None and group.size > 1 and path is None and store is not None and self._in_shards:
-            return self._saved(store.save(self.capture(), group=group))
-        if not self._writes:
-            return self._place(path)
+        if path is None and store is None:
+            raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
         contents = self.capture()
-        if any(isinstance(moment, Piece) for moment in contents.optimizer["moments"].values()):
-            raise ConfigError("zero=1 and zero=2 save into the run folder alone: leave the path out")
+        shares = any(isinstance(moment, Piece) for moment in contents.optimizer["moments"].values())
+        if shares and (group is None or group.size == 1):
+            raise ConfigError("the optimizer shares its moments with other ranks, which are not part of this training")
+        if group is not None and not (shares or (group.size > 1 and path is None and not self.in_background)):
+            group = None  # rank 0 writes all
+            if not self._writes:
+                return path or self._place(contents)
         if path is not None:
             parent, name = split_location(path)
-            return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents))
-        if store is None:
-            raise ConfigError("the trainer has no run folder: give save_checkpoint a path, or the trainer a run_dir")
+            return self._saved(CheckpointStore(parent, warn=self.warn).save_as(name, contents, group))
+        assert store is not None
         if not self.in_background:
-            return self._saved(store.save(contents))
+            return self._saved(store.save(contents, group=group))
+        if group is not None:
+            return self._later.start(store, contents, group, self._told)
         copy, told = self._copy.of(contents), list[str]()
-
-        def done(location: Location) -> None:
-            for message in told:  # warnings belong to the thread that trains
-                self.warn(message)
-            self._saved(location)
-
-        self._writer.start(lambda: store.save(copy, warn=told.append), done)
-        return store.folder.location(checkpoint_name(contents.step))
+        self._writer.start(lambda: store.save(copy, warn=told.append), lambda location: self._told(location, told))
+        return self._place(contents)
 
     def poll(self) -> None:
         """Deliver the result of a finished write in the background, or raise its error."""
         self._writer.poll()
+        self._later.poll()
 
     def finish(self) -> None:
-        """Wait for a write in the background; raise its error."""
+        """Wait for a write in the background; raise its error. All ranks make the same calls of this and of `poll`."""
         self._writer.finish()
+        self._later.finish()
 
     def has(self, step: int) -> bool:
         """Whether the store has a checkpoint of ``step``."""
@@ -95,7 +97,8 @@ class CheckpointSaver:
     def finish_after(self, error: BaseException) -> None:
         """Wait for a write while ``error`` ends training; an error of the write is told and does not hide ``error``."""
         try:
-            self.finish()
+            self._later.abandon()
+            self._writer.finish()
         except Exception as problem:  # a bug there shall not hide the error either
             if problem is not error:
                 self.warn(str(problem) or repr(problem))
@@ -157,18 +160,19 @@ class CheckpointSaver:
             )
 
     @property
-    def _in_shards(self) -> bool:
-        return self.store is not None and self.store.is_local and not self.in_background
-
-    @property
     def _writes(self) -> bool:
         return self.group is None or self.group.is_main
 
-    def _place(self, path: Location | None) -> Location:
-        """Where the checkpoint goes that rank 0 writes."""
-        if path is not None or self.store is None:
-            return path or ""
-        return self.store.folder.location(checkpoint_name(self.capture().step))
+    def _place(self, contents: Contents) -> Location:
+        """Where a checkpoint will be."""
+        assert self.store is not None
+        return self.store.folder.location(checkpoint_name(contents.step))
+
+    def _told(self, location: Location, told: list[str]) -> None:
+        """A checkpoint is there; warnings belong to the thread that trains."""
+        for message in told if self._writes else ():
+            self.warn(message)
+        self._saved(location)
 
     def _saved(self, location: Location) -> Location:
         self.on_saved(str(location))

@@ -25,6 +25,8 @@ LIMIT = 10.0
 STEPS = 40
 PLACES = ("start-up", "step", "collective", "save")
 WELL = [one for one in SETTINGS if one not in ("trainer.max_steps=6", "trainer.save_every=2")]
+SAVED = ([], ["trainer.zero=1", "trainer.async_checkpoints=true"], ["trainer.zero=2", "trainer.async_checkpoints=true"])
+"""Ways to save, which sessions take in turn: shards at once, and in the background."""
 WELL += [f"trainer.max_steps={STEPS}", "trainer.save_every=3", "callbacks=[slow]"]
 
 PLUGIN = """
@@ -239,11 +241,12 @@ def train_whole(folder: Path) -> list[str]:
     return base
 
 
-def begin_or_resume(base: list[str], folder: Path, name: str, ranks: int) -> list[str]:
-    """The command of the next session of a run."""
+def begin_or_resume(base: list[str], folder: Path, name: str, ranks: int, number: int = 0) -> list[str]:
+    """The command of the next session of a run; ``number`` chooses how it saves."""
+    more = [f"ranks={ranks}", *SAVED[number % len(SAVED)]]
     if (folder / name / "config.yaml").exists():
-        return [*base, "--resume", name, f"ranks={ranks}"]
-    return [*base, *WELL, f"run_dir={name}", "distributed=processes", f"ranks={ranks}"]
+        return [*base, "--resume", name, *more]
+    return [*base, *WELL, f"run_dir={name}", "distributed=processes", *more]
 
 
 def note(path: Path, entry: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ def test_a_run_survives_them(folder: Path) -> None:
         name = f"run-{runs}"
         checkpoints = folder / name / "checkpoints"
         before = saved(checkpoints)
-        outcome = session(folder, begin_or_resume(base, folder, name, event.ranks), event, checkpoints)
+        outcome = session(folder, begin_or_resume(base, folder, name, event.ranks, tried), event, checkpoints)
         if outcome.code == 0:  # the run was over before, or rank 0 was reporting already
             assert same(folder, name)
             runs += 1

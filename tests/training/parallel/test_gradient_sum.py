@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minitrain.distributed import Group, run_ranks
+from minitrain.distributed import Group, halving, run_ranks
 from minitrain.errors import ConfigError, MinitrainError
 from minitrain.losses import MeanSquaredError
 from minitrain.models.gpt import GPT, GPTConfig
@@ -49,14 +49,23 @@ def test_every_stage_with_and_without_overlap_has_the_same_bytes(parts):
     """With dropout, clipping, an average, and accumulation; 6 micro-batches are 2 for each of 3 ranks."""
     alone = on_ranks(1, partial(result, gradient_accumulation_steps=parts))
     for ranks in (2, 4) if parts == 4 else (3,):
-        for zero, overlap in ((0, True), (0, False), (1, True), (2, True), (2, False)):
+        for zero, overlap in ((0, True), (0, False), (1, True), (1, False), (2, True), (2, False)):
             work = partial(result, gradient_accumulation_steps=parts, zero=zero, overlap=overlap)
             assert on_ranks(ranks, work) == alone, (ranks, zero, overlap)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ranks_that_add_by_pairs_have_the_same_bytes(monkeypatch, dtype):
+    """As many ranks do; see `minitrain.distributed.halving`."""
+    alone = on_ranks(1, partial(result, reduce_dtype=dtype))
+    monkeypatch.setattr(halving, "MANY", 2)
+    for ranks, zero in ((2, 0), (4, 0), (4, 1), (4, 2)):
+        assert on_ranks(ranks, partial(result, reduce_dtype=dtype, zero=zero)) == alone, (ranks, zero)
+
+
 def test_bfloat16_between_ranks_has_the_same_bytes_for_all_of_them():
     alone = on_ranks(1, partial(result, reduce_dtype="bfloat16"))
-    for ranks, zero in ((2, 0), (4, 0), (2, 2), (4, 2)):
+    for ranks, zero in ((2, 0), (4, 0), (2, 1), (2, 2), (4, 2)):
         assert on_ranks(ranks, partial(result, reduce_dtype="bfloat16", zero=zero)) == alone, (ranks, zero)
     exact = on_ranks(1, result)
     assert exact[0] != alone[0]
@@ -102,9 +111,40 @@ def test_in_stage_2_each_micro_batch_travels_and_ranks_take_them_in_turn(monkeyp
     spy = Spy(monkeypatch)
     on_ranks(2, partial(result, zero=2))
     assert min(spy.early[2:]) >= 3
-    sums = [GradientSum(_of(rank, 2), 8, scatter=True) for rank in (0, 1)]
+    sums = [GradientSum(_of(rank, 2), 8, zero=2) for rank in (0, 1)]
     assert [list(one.mine) for one in sums] == [[0, 2, 4, 6], [1, 3, 5, 7]]
-    assert list(GradientSum(_of(1, 3), 6, scatter=True).mine) == [2, 3]
+    assert list(GradientSum(_of(1, 3), 6, zero=2).mine) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("zero", "gathered", "callbacks"),
+    [(0, 1, ()), (1, 1, ()), (1, 2, (GradientStatistics,)), (2, 1, ())],
+    ids=["0", "1", "1-read", "2"],
+)
+def test_what_travels_in_each_stage(monkeypatch, zero, gathered, callbacks):
+    """In buffers of a gradient: in stage 1 gradients go to their owners alone, unless somebody reads the whole sum."""
+    counts = {"reduce_scatter": 0, "all_gather": 0}
+
+    def counting(name: str) -> None:
+        method = getattr(Group, name)
+
+        def call(group: Group, array: Any, **options: Any) -> Any:
+            counts[name] += array.size * (array.dtype == np.float32 and group.rank == 0)
+            return method(group, array, **options)
+
+        monkeypatch.setattr(Group, name, call)
+
+    for name in counts:
+        counting(name)
+
+    def work(group: Group) -> int:
+        trainer = small_trainer(group, None, *(one() for one in callbacks), max_steps=3, zero=zero)
+        trainer.train()
+        return sum(bucket.grad.size for bucket in buckets.buckets_of(trainer.model))
+
+    count = 3 * on_ranks(2, work)
+    terms = 2 if zero == 2 else 1  # of a rank that travel
+    assert counts == {"reduce_scatter": terms * count, "all_gather": gathered * count}
 
 
 def _of(rank: int, size: int) -> Group:

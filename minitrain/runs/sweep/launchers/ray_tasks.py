@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ....distributed.launch.ray_train import connect
 from ..engines import check_count, engine, threads_each, threads_variable
 from ..jobs import Job, Outcome, Work
 from ..process import execute_alone
@@ -43,7 +43,7 @@ class RayTasks:
             return
         ray = self._ray
         here = {"num_cpus": self._cpus * self.at_once, "include_dashboard": False} if self._address is None else {}
-        ray.init(address=self._address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
+        connect(ray, {"address": self._address or "local", "log_to_driver": False, **here})
         try:
             with work.stop.asked_by_signals():  # after `init`, which sets handlers of its own
                 yield from self._watch(jobs, work)
