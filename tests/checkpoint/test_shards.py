@@ -121,7 +121,7 @@ def test_a_damaged_one_is_replaced(tmp_path):
 
 
 def test_what_does_not_read_back_is_no_checkpoint(tmp_path, monkeypatch):
-    write_file = together.write_file
+    write_file = checkpoint_format.write_file
 
     def damaging(path: Path, pieces: Any) -> Any:
         written = write_file(path, pieces)
@@ -130,7 +130,7 @@ def test_what_does_not_read_back_is_no_checkpoint(tmp_path, monkeypatch):
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         return written
 
-    monkeypatch.setattr(together, "write_file", damaging)
+    monkeypatch.setattr(local, "write_file", damaging)
 
     def work(group: Group) -> None:
         with pytest.raises((CheckpointError, FileError), match="shard-00002"):
@@ -166,7 +166,7 @@ SHAPE = {"shape/model/a": np.array([2, 3])}
 
 def joined(folder: Path, *shards: dict[str, Any]) -> Any:
     for number, shard in enumerate(shards):
-        together.write_file(folder / str(number), tensor_pieces(shard))
+        checkpoint_format.write_file(folder / str(number), tensor_pieces(shard))
     return join_shards(folder, [str(number) for number in range(len(shards))])
 
 
