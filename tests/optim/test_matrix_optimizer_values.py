@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from minitrain.models import ViT, ViTConfig
 from minitrain.nn import Linear, Module, Parameter, pack
 from minitrain.optim import Adafactor, Muon, newton_schulz
 from tests.optim.test_optimizer_values import DECAY, SCALE
@@ -223,6 +224,17 @@ def test_muon_chooses_by_path(options, expected):
     paths = {f"{within}{name}.weight" for within in ("", "inner.") for name in expected}
     buffers = {name for name in Muon(model, **options).state_dict()["moments"] if name.startswith("momentum_buffer")}
     assert buffers == {f"momentum_buffer.{path}" for path in paths}
+
+
+def test_a_convolution_is_a_hidden_matrix_whatever_its_path():
+    """The stem of a vision transformer is in ``patch_emb``, but no table. A pattern of one's own takes it."""
+    names = {"image_size": 8, "patch": 4, "n_classes": 3, "channels": 1, "pool": "mean", "stem": "conv"}
+    model = ViT(ViTConfig(**names, n_layer=1, n_head=1, n_embd=8))
+    stem = {f"momentum_buffer.patch_emb.convolutions.{i}.weight" for i in (0, 1)}
+    moments = Muon(model).state_dict()["moments"].keys()
+    assert stem <= moments
+    assert {"exp_avg.patch_emb.project.weight", "exp_avg.pos_emb.weight", "exp_avg.head.weight"} <= moments
+    assert not stem & Muon(model, adamw_params=("*emb*",)).state_dict()["moments"].keys()
 
 
 def test_packed_weights_without_a_hidden_matrix_are_updated_in_one_go(monkeypatch):

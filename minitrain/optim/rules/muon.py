@@ -37,6 +37,9 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b, c of the quintic a x + b x^3 + c x^5, which raises small singular values as fast as possible. They end between
 0.68 and 1.14 instead of at 1, which is as good for training."""
 
+TABLES_AND_HEADS = ("*emb*", "head.*", "*.head.*", "*lm_head*")
+"""Paths of weights that AdamW updates by default if they have two axes: a convolution beside them is none of these."""
+
 Adjustment = Literal["original", "match_rms_adamw"]
 
 
@@ -126,8 +129,8 @@ class Muon(Optimizer):
         eps: smallest norm to divide an update by when it is scaled to norm 1.
         ns_steps: number of Newton-Schulz iterations.
         adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, so that both use one rate.
-        adamw_params: patterns for the paths of matrices that AdamW updates, by default those named embedding or head.
-            Add the output layer if it has another name.
+        adamw_params: patterns for the paths of matrices that AdamW updates. ``None`` stands for those named embedding or
+            head, without convolutions. Name the output layer if it has another name.
         adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, a usual rate is 0.02 for Muon and a
             hundredth of that for AdamW.
         adamw_betas: decay rates of AdamW's moments.
@@ -148,7 +151,7 @@ class Muon(Optimizer):
         eps: float = 1e-7,
         ns_steps: int = 5,
         adjust_lr_fn: Adjustment = "original",
-        adamw_params: tuple[str, ...] = ("*emb*", "head.*", "*.head.*", "*lm_head*"),
+        adamw_params: tuple[str, ...] | None = None,
         adamw_lr_scale: float = 1.0,
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-8,
@@ -161,7 +164,7 @@ class Muon(Optimizer):
         if not any("momentum_buffer" in moments for moments in self._moments):
             raise ConfigError(
                 "Muon: there is no hidden matrix in the model to update (adamw_params takes "
-                f"{', '.join(adamw_params) or 'nothing'}); use AdamW"
+                f"{', '.join(self._patterns) or 'nothing'}); use AdamW"
             )
 
     def choose_spans(self, spans: list[Span]) -> list[Span]:
@@ -176,7 +179,14 @@ class Muon(Optimizer):
         return any(self._is_hidden_matrix(path, parameter) for path, (parameter, _) in span.parts.items())
 
     def _is_hidden_matrix(self, path: str, parameter: Parameter) -> bool:
-        return parameter.data.ndim >= 2 and not any(matches(pattern, path, parameter) for pattern in self.adamw_params)
+        axes = parameter.data.ndim
+        if self.adamw_params is None and axes > 2:
+            return True
+        return axes >= 2 and not any(matches(pattern, path, parameter) for pattern in self._patterns)
+
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        return TABLES_AND_HEADS if self.adamw_params is None else self.adamw_params
 
     def numbers(self, moments: Moments, *, lr: float, weight_decay: float) -> tuple[float, ...]:
         """Those of AdamW, or the scaled rate of a hidden matrix and the factor of its decay."""
