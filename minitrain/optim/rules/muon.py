@@ -129,8 +129,8 @@ class Muon(Optimizer):
         eps: smallest norm to divide an update by when it is scaled to norm 1.
         ns_steps: number of Newton-Schulz iterations.
         adjust_lr_fn: ``"original"``, or ``"match_rms_adamw"`` for steps as large as AdamW's, so that both use one rate.
-        adamw_params: patterns for the paths of matrices that AdamW updates. ``None`` stands for those named embedding or
-            head, without convolutions. Name the output layer if it has another name.
+        adamw_params: patterns for the paths of matrices that AdamW updates. ``None`` stands for those named embedding
+            or head, without convolutions. Name the output layer if it has another name.
         adamw_lr_scale: AdamW's rate is this many times ``lr``. With ``"original"``, a usual rate is 0.02 for Muon and a
             hundredth of that for AdamW.
         adamw_betas: decay rates of AdamW's moments.
