@@ -211,6 +211,14 @@ ROWS = [
         differentiable=False,
     ),
     Row(
+        "rounding to bfloat16",
+        "as_operand",
+        lambda d: (d.stream(4),),
+        lambda F, x: x.bfloat16(),
+        {"name": "bfloat16"},
+        differentiable=False,
+    ),
+    Row(
         "gradient norm",
         "sum_of_squares",
         lambda d: (d.parameters(),),
@@ -221,10 +229,13 @@ ROWS = [
 
 
 def function_of(row: Row) -> Any:
-    """The function in minitrain: the forward of an operation, or a plain function of ``minitrain.optim``."""
+    """The function in minitrain: the forward of an operation, or a plain function."""
     import minitrain.ops
     import minitrain.optim
+    from minitrain.ops.linear.operands import as_operand
 
+    if row.op == "as_operand":
+        return as_operand
     if not row.differentiable:
         return getattr(minitrain.optim, row.op)
     return minitrain.ops.registry()[row.op].forward

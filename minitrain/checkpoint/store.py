@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..distributed.group import Group
 from ..errors import CheckpointError, ConfigError
@@ -15,9 +14,7 @@ from ..settings.better import check_mode, is_better, sort_key
 from .format import Checkpoint, Contents
 from .local import CheckpointFolder, LocalFolder
 from .manifest import Location, checkpoint_name, step_of
-
-if TYPE_CHECKING:
-    from .together import SaveTogether
+from .together import SaveTogether
 
 Warn = Callable[[str], object]
 
@@ -182,8 +179,6 @@ class CheckpointStore:
 
     def _together(self, name: str, group: Group) -> SaveTogether:
         """For several ranks that save a checkpoint of that name, unless there is an intact one."""
-        from .together import SaveTogether
-
         saving = SaveTogether(self.folder.assembly(name), self.folder.location(name), group)
         saving.on_main(lambda: self._refuse_intact(name))
         self._metrics.pop(name, None)

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 from ..distributed.group import Group
 from ..errors import MinitrainError
 from ..files import FileError, file_error
-from .background import AsyncWriter, StateCopy
 from .format import Contents
 from .local import Assembly
 from .manifest import Entry, Location, shard_name
 from .shards import shard_of
-from .store import CheckpointStore, Warn
 
 
 class Outcome(NamedTuple):
@@ -112,97 +110,3 @@ class SaveTogether:
     def on_main(self, work: Callable[[], Any]) -> Any:
         """What ``work`` returns on rank 0, on all ranks."""
         return self.agreed(self.attempt(work) if self.group.is_main else Outcome(None, None))[0]
-
-
-class SaveTogetherLater:
-    """Writes checkpoints of several ranks while training goes on.
-
-    A step waits only for a copy of this rank's shard. A thread of each rank writes it. When all have, which the ranks
-    tell each other between steps, a thread of rank 0 makes a checkpoint of the shards. All ranks make the same calls.
-    """
-
-    def __init__(self) -> None:
-        self._writer, self._copy = AsyncWriter(), StateCopy()
-        self._outcome = Outcome(None, None)
-        self._stage: Callable[[list[Any]], None] | None = None
-        self._saving: SaveTogether | None = None
-
-    def start(
-        self, store: CheckpointStore, contents: Contents, group: Group, done: Callable[[Location, list[str]], object]
-    ) -> Location:
-        """Begin a checkpoint; the one before must be finished.
-
-        Args:
-            store: where it goes.
-            contents: of this rank.
-            group: the ranks.
-            done: called by `poll` or `finish` on all ranks when the checkpoint is durable, with its place and warnings.
-
-        Returns:
-            Where it will be.
-
-        Raises:
-            FileError: on all ranks, if it does not fit.
-            CheckpointError: if an intact checkpoint of that name exists.
-        """
-        saving = store.begin_together(contents, group)
-        numbers = {**contents.optimizer, "moments": {}}
-        rest = contents if group.is_main else Contents(contents.step, {}, {}, {})
-        copy = self._copy.of(rest._replace(model=saving.shard(contents), optimizer=numbers))
-
-        def commit(shards: list[Any]) -> None:
-            self._stage = committed
-            if group.is_main:
-                self._begin(saving, lambda: self._commit(store, saving, copy, shards))
-
-        def committed(told: list[Any]) -> None:
-            self._saving = self._stage = None
-            done(saving.path, told[0])
-
-        self._saving, self._stage = saving, commit
-        self._begin(saving, lambda: saving.write(dict(copy.model)))
-        return saving.path
-
-    def poll(self) -> None:
-        """Go on if all ranks have come so far, or raise the error of one on all."""
-        if self._saving is None or self._stage is None:
-            return
-        if not any(self._saving.group.gather(self._writer.is_running)):
-            self._advance()
-
-    def finish(self) -> None:
-        """Wait for the checkpoint that is being written."""
-        while self._saving is not None:
-            self._advance()
-
-    def abandon(self) -> None:
-        """Wait for what this rank is writing, and for no other rank: one of them may be gone."""
-        self._writer.finish()
-        self._saving = self._stage = None
-
-    def _advance(self) -> None:
-        saving, stage = self._saving, self._stage
-        assert saving is not None
-        assert stage is not None
-        self._writer.finish()
-        try:
-            every = saving.agreed(self._outcome)
-        except BaseException:
-            self._saving = self._stage = None
-            raise
-        self._outcome = Outcome(None, None)
-        stage(every)
-
-    def _begin(self, saving: SaveTogether, work: Callable[[], Any]) -> None:
-        def done(outcome: Outcome) -> None:
-            self._outcome = outcome
-
-        self._writer.start(lambda: saving.attempt(work), done)
-
-    @staticmethod
-    def _commit(store: CheckpointStore, saving: SaveTogether, contents: Contents, shards: list[Any]) -> list[str]:
-        told: list[str] = []
-        warn: Warn = told.append
-        saving.finish(contents, shards)
-        store.clear_up(contents.step, warn)
-        return told

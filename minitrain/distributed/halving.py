@@ -13,16 +13,13 @@ that a rank keeps in a round is then one half of what it kept before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backend.arrays import array_module, is_cupy
 from .halves import rounded_add
-
-if TYPE_CHECKING:
-    from .group import Group
 
 MANY = 16
 """Ranks from which on this pays: fewer are often on one machine, where messages cost little and copies do not."""
@@ -54,7 +51,25 @@ def reversed_bits(ranks: int) -> list[int]:
     return order
 
 
-def reduce_scatter(group: Group, array: NDArray[Any], parts: Sequence[slice], *, half: bool) -> None:
+class Ranks(Protocol):
+    """What this needs of a `Group`, which imports it."""
+
+    @property
+    def rank(self) -> int:
+        """This rank."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def exchange_adding(self, outgoing: Any, incoming: Any, dtype: Any) -> bool:
+        """See `Group`."""
+
+    def send_and_receive(self, outgoing: Any, incoming: Any, half: bool) -> None:
+        """See `Group`."""
+
+
+def reduce_scatter(group: Ranks, array: NDArray[Any], parts: Sequence[slice], *, half: bool) -> None:
     """Add over all ranks; afterwards this rank's part of ``array`` is the sum. See `Group.reduce_scatter`."""
     xp, order = array_module(array), reversed_bits(group.size)
     moved = xp.concatenate([array[parts[one]] for one in order])
@@ -72,7 +87,7 @@ def reduce_scatter(group: Group, array: NDArray[Any], parts: Sequence[slice], *,
     array[parts[group.rank]] = moved[kept]
 
 
-def all_gather(group: Group, array: NDArray[Any], parts: Sequence[slice], *, half: bool) -> None:
+def all_gather(group: Ranks, array: NDArray[Any], parts: Sequence[slice], *, half: bool) -> None:
     """Fill ``array``: each rank's part of it comes from that rank. See `Group.all_gather`."""
     order = reversed_bits(group.size)
     moved = array_module(array).empty_like(array)

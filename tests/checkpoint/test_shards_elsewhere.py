@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from minitrain.checkpoint import CheckpointStore, local, read_checkpoint, remote
-from minitrain.checkpoint.together import SaveTogether, SaveTogetherLater
+from minitrain.checkpoint.together import SaveTogether
+from minitrain.checkpoint.together_later import SaveTogetherLater
 from minitrain.distributed import Group, PeerLost, run_ranks
 from minitrain.errors import CheckpointError
 from minitrain.files import FileError

@@ -145,7 +145,8 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "shards": {
         "checkpoint.shards": ("checkpoint/test_shards.py",),
-        "checkpoint.together": ("checkpoint/test_shards.py",),
+        "checkpoint.together": ("checkpoint/test_shards.py", "checkpoint/test_shards_elsewhere.py"),
+        "checkpoint.together_later": ("checkpoint/test_shards_elsewhere.py",),
     },
     "loading": {
         "data.loading.batches": ("data/test_batches.py",),

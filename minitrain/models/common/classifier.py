@@ -109,7 +109,7 @@ class Classifier(CrossEntropyModel):
         x, norm = self.norm.forward(x)
         pool = None
         if self.config.pool == "concat":
-            pooled = x.reshape(len(x), -1)  # (B, T, C) -> (B, T C)
+            pooled = x.reshape(len(x), self.pooled * x.shape[2])  # (B, T, C) -> (B, T C)
         else:
             # Pooling the first position is a mean over one position.
             pooled_lengths = lengths if self.config.pool == "mean" else array_module(x).ones(len(x), dtype=int)
@@ -129,7 +129,7 @@ class Classifier(CrossEntropyModel):
         dpooled = self.head.backward(dlogits, top.pop())
         pool = top.pop()
         if pool is None:
-            dx = dpooled.reshape(len(dpooled), self.pooled, -1)  # (B, T C) -> (B, T, C)
+            dx = dpooled.reshape(len(dpooled), self.pooled, self.config.n_embd)  # (B, T C) -> (B, T, C)
         else:
             dx = mean_pool_backward(dpooled, pool)  # (B, C) -> (B, T, C)
         dx = self.norm.backward(dx, top.pop())

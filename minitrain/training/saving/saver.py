@@ -10,7 +10,7 @@ from ...checkpoint.format import Checkpoint, Contents
 from ...checkpoint.manifest import Location, checkpoint_name
 from ...checkpoint.space import size_of
 from ...checkpoint.store import CheckpointStore, Warn, split_location, warn_user
-from ...checkpoint.together import SaveTogetherLater
+from ...checkpoint.together_later import SaveTogetherLater
 from ...distributed.group import Group
 from ...distributed.pieces import Piece
 from ...errors import CheckpointError, ConfigError

@@ -37,7 +37,7 @@ AT = 11
 WANTING = f"""
 import os, resource
 from pathlib import Path
-import minitrain.checkpoint.together as together
+import minitrain.checkpoint.local as local
 from minitrain.training import Callback, register_callback
 
 @register_callback("wanting")
@@ -61,7 +61,7 @@ class Wanting(Callback):
             resource.setrlimit(resource.RLIMIT_AS, (used, used))
             self.kept = [bytearray(1 << 20) for _ in range(1000)]
         if self.what == "space":  # for this rank alone: its writes go to a disk that is full
-            together.write_file = lambda path, pieces: open("/dev/full", "wb", buffering=0).write(b"x")
+            local.write_file = lambda path, pieces: open("/dev/full", "wb", buffering=0).write(b"x")
         if self.what == "disk":  # all ranks see this one
             disk = Path("disk")
             (disk / "filler").write_bytes(bytes(__import__("shutil").disk_usage(disk).free - 8192))

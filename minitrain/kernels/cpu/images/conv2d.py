@@ -1,4 +1,4 @@
-"""Twins of ``ops.conv2d`` without groups, in float32: products of the weights with the columns of ``columns``.
+"""Twins of ``ops.conv2d`` without groups, in float32: products of the weights with the columns of ``_columns``.
 
 The output of an image is ``weight @ columns``, (O, K) @ (K, N), with K = C kh kw elements of a window and N = Ho Wo
 windows. Some images and some rows of windows are multiplied at a time, so their columns stay in the core's cache.
@@ -25,7 +25,7 @@ from ....backend.windows import make_windows
 from ..common.gemm import available, gemm_nn, gemm_nt, gemm_tn
 from ..common.math import chunk
 from ..common.targets import NONE, Slot, slot
-from .columns import Plan, fill, fold, interleave, interleave_rows, separate
+from ._columns import Plan, fill, fold, interleave, interleave_rows, separate
 
 IMAGES_PER_SUM = 16
 """Images whose weight gradients one sum takes, at least."""
