@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -26,8 +27,17 @@ SHARDS = ["shard-00001-of-00002.safetensors", "shard-00002-of-00002.safetensors"
 
 
 @pytest.fixture(autouse=True)
-def empty_store() -> Iterator[None]:
+def empty_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each reader has a place of its own in a file, as in a real store: fsspec's memory has one for all threads."""
     fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.get_filesystem_class("memory")
+    together = memory._open
+
+    def alone(self: Any, path: str, mode: str = "rb", *rest: Any, **more: Any) -> Any:
+        opened = together(self, path, mode, *rest, **more)
+        return io.BytesIO(opened.getvalue()) if mode == "rb" else opened
+
+    monkeypatch.setattr(memory, "_open", alone)
     yield
     fsspec.filesystem("memory").store.clear()
 
