@@ -125,7 +125,10 @@ OPTIMIZER_MISTAKES = [
     ({"name": "sgd", "momentum": True}, r"momentum must be a number, got True \(bool\)"),
     ({"name": "muon", "ns_steps": 2.5}, "ns_steps must be a whole number, got 2.5"),
     ({"name": "muon", "adjust_lr_fn": "rms"}, "adjust_lr_fn must be 'original' or 'match_rms_adamw', got 'rms'"),
-    ({"name": "muon", "adamw_params": [1]}, r"adamw_params must be null or a list in brackets, each entry text, got \[1\]"),
+    (
+        {"name": "muon", "adamw_params": [1]},
+        r"adamw_params must be null or a list in brackets, each entry text, got \[1\]",
+    ),
     ("adam", r"the optimizer's configuration must be a mapping or a dataclass, got 'adam' \(str\)"),
     (LionConfig, "the optimizer's configuration must be a mapping or a dataclass"),
 ]
