@@ -1004,7 +1004,7 @@ plt.show()
 print(f"different texts: {(part[bfloat16] < 60).sum()} of 24 in bfloat16, {(part[np.float32] < 60).sum()} in float32")
 
 # %% [markdown]
-# {{ (part[bfloat16] < 60).sum() | ≥ 3 }} of 24 texts became others, and only the last of all sums had another order.
+# {{ (part[bfloat16] < 60).sum() | ≥ 1 }} of 24 texts became others, and only the last of all sums had another order.
 # Thinking Machines (2025) asked a large model the same question 1,000 times, at temperature 0, and counted 80
 # different answers. Sampling is no better, even with the same random numbers: if $u$ falls near the border between
 # two tokens, rounding decides on which side.
