@@ -974,7 +974,7 @@ for dtype, shares in flips.items():
 # In float32 the gap must be tens of thousands of times smaller; {{ 1e6 * flips[np.float32].max():.0f | ≤ 500 }} in a
 # million places flipped here. Rare is not
 # never: a busy service writes millions of tokens. And one flip is enough, since everything after it is
-# written in another context. Let us write the same 24 texts greedily in two orders of the last product, in bfloat16.
+# written in another context. Let us write the same 72 texts greedily in two orders of the last product, in bfloat16.
 
 
 # %%
@@ -988,23 +988,23 @@ def write(starts, pieces, dtype, n=60):
     return texts
 
 
-starts24 = windows[:24, :24]
+starts72 = windows[:72, :24]
 part = {}
 for dtype in (np.float32, bfloat16):
-    different = write(starts24, 1, dtype)[:, 24:] != write(starts24, 8, dtype)[:, 24:]
+    different = write(starts72, 1, dtype)[:, 24:] != write(starts72, 8, dtype)[:, 24:]
     part[dtype] = np.where(different.any(axis=1), different.argmax(axis=1), 60)
 
 figure, axes = plt.subplots(figsize=(8, 3.2))
 length = np.sort(part[bfloat16])[::-1]
-axes.bar(range(24), length, color=BLUE, label="the same in both orders")
-axes.bar(range(24), 60 - length, bottom=length, color=RED, label="different")
-axes.set(xlabel="24 texts, sorted", ylabel="place (characters)", xticks=[], ylim=(0, 72))
+axes.bar(range(72), length, color=BLUE, label="the same in both orders")
+axes.bar(range(72), 60 - length, bottom=length, color=RED, label="different")
+axes.set(xlabel="72 texts, sorted", ylabel="place (characters)", xticks=[], ylim=(0, 72))
 axes.legend(ncol=2, loc="upper center")
 plt.show()
-print(f"different texts: {(part[bfloat16] < 60).sum()} of 24 in bfloat16, {(part[np.float32] < 60).sum()} in float32")
+print(f"different texts: {(part[bfloat16] < 60).sum()} of 72 in bfloat16, {(part[np.float32] < 60).sum()} in float32")
 
 # %% [markdown]
-# {{ (part[bfloat16] < 60).sum() | ≥ 1 }} of 24 texts became others, and only the last of all sums had another order.
+# {{ (part[bfloat16] < 60).sum() | ≥ 3 }} of 72 texts became others, and only the last of all sums had another order.
 # Thinking Machines (2025) asked a large model the same question 1,000 times, at temperature 0, and counted 80
 # different answers. Sampling is no better, even with the same random numbers: if $u$ falls near the border between
 # two tokens, rounding decides on which side.
