@@ -61,6 +61,14 @@ class Place:
         gc.collect()
         self.cupy.get_default_memory_pool().free_all_blocks()
 
+    def cudnn(self) -> Any:
+        """What stands in for the package ``cudnn``: nothing on a card."""
+        if not self.emulated:
+            return None
+        from minitrain.testing.cuda.fake.products import emulated_cudnn
+
+        return emulated_cudnn()
+
     def held(self) -> int:
         """Bytes that CuPy's pool holds, in use or not."""
         pool = self.cupy.get_default_memory_pool()

@@ -19,13 +19,14 @@ from minitrain.benchmark.sizes import BETAS, LEARNING_RATE, MAX_GRAD_NORM, WEIGH
 from minitrain.benchmark.tokens import BatchStream, markov_tokens
 from minitrain.benchmark.turns import Reply, serve
 from minitrain.data.loading.batches import Batch
+from minitrain.kernels.cuda.attention.engine import use_attention_engine
 
 from . import shapes
 from .place import Place, out_of_memory, peak_of, place
 from .shapes import Workload
 
-KINDS = ("minitrain", "minitrain graph", "eager", "compiled", "graph")
-"""``graph`` is PyTorch compiled with ``mode="reduce-overhead"``."""
+KINDS = ("minitrain", "minitrain graph", "minitrain cudnn", "eager", "compiled", "graph")
+"""``graph`` is PyTorch compiled with ``mode="reduce-overhead"``; ``cudnn`` takes attention from cuDNN."""
 
 
 class Program:
@@ -79,7 +80,7 @@ class Program:
 class Minitrain(Program):
     """minitrain; as a graph, a step is one launch."""
 
-    def __init__(self, place: Place, work: Workload, precision: str, graph: bool) -> None:
+    def __init__(self, place: Place, work: Workload, precision: str, *, graph: bool, attention: str) -> None:
         from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
         from minitrain.nn import pack
         from minitrain.optim import AdamW
@@ -91,6 +92,7 @@ class Minitrain(Program):
         model = GPT(GPTConfig(**options)) if size.family == "gpt" else Llama(LlamaConfig(**options))
         self.model: Any = model.to("cuda")
         pack(self.model)
+        self.attention = attention, place.cudnn() if attention == "cudnn" else None
         self.optimizer = AdamW(self.model, lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
         self.graph: Any = None
         if graph:
@@ -111,7 +113,7 @@ class Minitrain(Program):
             return self.graph(batch, lr=LEARNING_RATE)
         rows = len(batch.inputs) // self.parts
         pieces = [(i * rows, Batch(*(x[i * rows : (i + 1) * rows] for x in batch))) for i in range(self.parts)]
-        with use_precision(self.precision):
+        with use_precision(self.precision), use_attention_engine(*self.attention):
             return train_step(
                 self.model, self.optimizer, pieces, lr=LEARNING_RATE, max_grad_norm=MAX_GRAD_NORM, wait=False
             )
@@ -214,7 +216,8 @@ def build(name: str, where: Place, work: Workload) -> Program:
     if kind not in KINDS:
         raise ValueError(f"there is no program {kind!r}: choose from {', '.join(KINDS)}")
     if kind.startswith("minitrain"):
-        return Minitrain(where, work, precision, graph=kind.endswith("graph"))
+        attention = "cudnn" if kind.endswith("cudnn") else "own"
+        return Minitrain(where, work, precision, graph=kind.endswith("graph"), attention=attention)
     return Torch(where, work, precision, kind)
 
 

@@ -40,7 +40,7 @@ TRAINING = {
     "gpt2": Workload(
         Size(12, 12, 768, 1024, 64, VOCABULARY, steps=3, rounds=4),
         True,
-        ("minitrain bfloat16", "minitrain float8"),
+        ("minitrain bfloat16", "minitrain float8", "minitrain cudnn bfloat16"),
         ("eager bfloat16", "compiled bfloat16"),
     ),
     "llama": Workload(

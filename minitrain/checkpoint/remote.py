@@ -3,6 +3,9 @@
 There is no rename there, but an object appears whole or not at all. So the files of a checkpoint are uploaded one by
 one, each is read back and compared, and the manifest comes last: what has no manifest is not a checkpoint. Deleting
 goes the other way round. Of several ranks each uploads its shard, and rank 0 the manifest when all have arrived.
+
+A shared disk (``file:///mnt/runs/one``) or a server with folders (``sftp://``) works the same way; there the folders
+are made first and go last.
 """
 
 from __future__ import annotations
@@ -41,6 +44,10 @@ _ADVICE = {
 }
 """What to do about the errors of object stores, by the names of their classes: each has a library of its own."""
 
+_WITH_FOLDERS = frozenset({"file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "arrow_hdfs", "webhdfs"})
+"""What fsspec reaches that needs a folder before a file in it. In an object store a name may have any slashes, and
+making a "folder" may make a bucket."""
+
 
 class RemoteFolder:
     """A `CheckpointFolder` at a URL.
@@ -49,7 +56,7 @@ class RemoteFolder:
     (``AWS_ACCESS_KEY_ID``, ``AWS_SECRET_ACCESS_KEY``, ``AWS_ENDPOINT_URL``) and the files in ``~/.aws``.
 
     Args:
-        url: such as ``s3://bucket/run``; the bucket must exist.
+        url: such as ``s3://bucket/run``, whose bucket must exist, or ``file:///mnt/shared/run``.
 
     Raises:
         ConfigError: if fsspec or its library for such a URL is not installed, or the URL is of an unknown kind.
@@ -70,13 +77,15 @@ class RemoteFolder:
             self._files, self._root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise ConfigError(f"{url} cannot be used: {error}; 'minitrain[cloud]' has S3 and Google Cloud") from error
+        protocol = self._files.protocol  # a name, or several of which any fits
+        self._with_folders = not _WITH_FOLDERS.isdisjoint([protocol] if isinstance(protocol, str) else protocol)
 
     def location(self, name: str = "") -> str:
         """Where a checkpoint is, or the folder itself."""
         return f"{self.url}/{name}" if name else self.url
 
     def make(self) -> None:
-        """Nothing: an object store has no folders."""
+        """Nothing: an object store has no folders, and elsewhere each upload makes its own."""
 
     def names(self) -> list[str]:
         """What has a manifest."""
@@ -159,6 +168,8 @@ class RemoteFolder:
     def upload(self, file: Path, name: str) -> None:
         """Upload a file and read it back."""
         remote = self._path(name, file.name)
+        if self._with_folders:
+            self._files.makedirs(self._path(name), exist_ok=True)
         self._files.put_file(str(file), remote)
         with open(file, "rb") as sent, self._files.open(remote, "rb") as arrived:
             while part := sent.read(1 << 20):
@@ -172,6 +183,9 @@ class RemoteFolder:
         paths = sorted(self._files.find(self._path(name)), key=lambda path: not path.endswith(f"/{MANIFEST}"))
         for path in paths:
             self._files.rm_file(path)
+        if self._with_folders:
+            with contextlib.suppress(OSError):  # it is not there, or has something of somebody else
+                self._files.rmdir(self._path(name))
 
     @contextlib.contextmanager
     def _downloaded(self, name: str, files: Iterable[str] = ()) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import comparing, events, shapes, targets
+from benchmarks.gpu import comparing, events, programs, shapes, targets
 from benchmarks.gpu.comparing import share_of_allowed
 from benchmarks.gpu.parts import PARTS, build, contract, decoding, errors, kernels, losses, suite, training
 from benchmarks.gpu.place import Place, context_lost, out_of_memory, peak_of, place
@@ -21,6 +21,7 @@ from benchmarks.gpu.report import WARNING, Report, show_cell
 from benchmarks.gpu.running import Part, choose, run_part
 from benchmarks.gpu.setting import asked_of_driver
 from minitrain.errors import DeviceError, WorkerError
+from minitrain.kernels.cuda.attention import cudnn_graphs
 from minitrain.profiling.gpu import CARDS
 from minitrain.testing.cases import CASES
 from tests.helpers.cuda import needs_compiler, needs_nvrtc
@@ -283,6 +284,7 @@ class TestPredictions:
         assert 100_000 < expected["predicted tokens/s"] < 1_000_000
         assert "350,000" in expected["reach"]
         assert training.expected("llama", "minitrain bfloat16", card)["predicted tokens/s"] is None
+        assert training.expected("gpt2", "minitrain cudnn bfloat16", card)["predicted tokens/s"] is None
         assert training.expected("gpt2", "eager bfloat16", card) == {"tokens/s": None, "predicted tokens/s": None}
         slow, quick = (targets.predicted_step("char", card, "float32", graph=graph) for graph in (False, True))
         assert quick < slow
@@ -462,3 +464,23 @@ class TestPretendedCard:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
         assert "2 passed" in done.stdout
+
+
+class TestAttentionByCudnn:
+    pytestmark = needs_compiler
+
+    def test_it_is_a_program_of_its_own(self, monkeypatch):
+        """It trains as the one with our kernels does, and cuDNN is really asked, forward and backward."""
+        made, losses_of = [], {}
+        real = Place.cudnn
+        monkeypatch.setattr(Place, "cudnn", lambda where: made.append(real(where)) or made[-1])
+        with place(emulated=True) as where:
+            work = shapes.training("gpt2", emulated=True)
+            for name in ("minitrain bfloat16", "minitrain cudnn bfloat16"):
+                assert name in work.ours
+                losses_of[name] = programs.losses(programs.build(name, where, work), 3)
+            [library] = made
+            assert {*library.executed} == {"sdpa", "sdpa_backward"}
+            cudnn_graphs.close_engines()
+        assert losses_of["minitrain cudnn bfloat16"] == pytest.approx(losses_of["minitrain bfloat16"], rel=5e-3)
+        assert losses_of["minitrain cudnn bfloat16"] != losses_of["minitrain bfloat16"]

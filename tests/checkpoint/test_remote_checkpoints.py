@@ -110,11 +110,14 @@ def bucket(server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     server.meddle = lambda method, path, body: body
 
 
-@pytest.fixture(params=["memory", "s3"])
-def folder(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A folder in memory, and one on the server: what holds for the one holds for the other."""
+@pytest.fixture(params=["memory", "s3", "file"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A folder in memory, one on the server, and one on a disk that is not made yet: what holds for one holds for all."""
     if request.param == "s3":
         yield request.getfixturevalue("bucket")
+        return
+    if request.param == "file":
+        yield f"file://{tmp_path}/runs/one"
         return
     import fsspec
 
@@ -160,6 +163,10 @@ def test_saved_found_read_and_cleared(folder: str) -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_damage_is_named_by_its_url_and_passed_over(file: str) -> None:
     check_damage("memory://damaged", file)
+
+
+def test_damage_on_a_disk(tmp_path: Path) -> None:
+    check_damage(f"file://{tmp_path}/damaged", "model.safetensors")
 
 
 def test_damage_on_a_server(bucket: str) -> None:
@@ -274,6 +281,12 @@ def test_killed_in_a_save_to_a_server(bucket: str, fail_at: int) -> None:
     check_killed(bucket, fail_at)
 
 
+@pytest.mark.parametrize("fail_at", [0, 3, 4, 6, 10])
+def test_killed_in_a_save_to_a_disk(tmp_path: Path, fail_at: int) -> None:
+    check_killed(f"file://{tmp_path}/killed", fail_at)
+    assert list((tmp_path / "killed").iterdir()) == []  # folders go, too
+
+
 def check_killed(folder: str, fail_at: int) -> None:
     store = CheckpointStore(folder, keep=1, warn=refuse)
     store.save(contents(1))
@@ -293,8 +306,8 @@ def check_killed(folder: str, fail_at: int) -> None:
     remote: Any = after.folder
     left = [path.rpartition("/")[0].rpartition("/")[2] for path in remote._files.find(remote._root)]
     assert left == ["step-00000003"] * 5
-    for path in remote._files.find(remote._root):
-        remote._files.rm_file(path)
+    remote.remove(["step-00000003"])
+    assert remote._files.find(remote._root) == []
 
 
 def test_the_manifest_is_sent_last_and_removed_first(server: Server, bucket: str) -> None:

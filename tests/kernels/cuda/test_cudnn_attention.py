@@ -18,8 +18,7 @@ from minitrain.ops import attention_backward, attention_forward
 from minitrain.random import Key
 from minitrain.testing.cuda.cudnn import FakeCudnn, FakeCudnnError
 from minitrain.testing.cuda.fake import EmulatedDevice, emulated_device
-from minitrain.testing.cuda.fake.products import submit
-from minitrain.testing.cuda.fake.streams import any_capture, current_stream
+from minitrain.testing.cuda.fake.products import emulated_cudnn as library
 from tests.helpers.cuda import needs_compiler
 
 pytestmark = needs_compiler
@@ -29,10 +28,6 @@ SIZES = {"self": (2, 9, 9, 4, 4, 16), "groups": (1, 6, 6, 4, 2, 8), "cross": (2,
 class Place(SimpleNamespace):
     device: EmulatedDevice
     library: FakeCudnn
-
-
-def library(**options: Any) -> FakeCudnn:
-    return FakeCudnn(capturing=any_capture, current_stream=lambda: current_stream().ptr, submit=submit, **options)
 
 
 @pytest.fixture
@@ -261,7 +256,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setenv("MINITRAIN_GPU_ATTENTION", "cudnn")
     monkeypatch.setitem(sys.modules, "cudnn", None)
-    with pytest.raises(DeviceError, match="pip install nvidia-cudnn-frontend nvidia-cudnn-cu13"):
+    with pytest.raises(DeviceError, match=r"pip install 'minitrain\[cudnn\]'"):
         attention_library()
 
 

@@ -35,7 +35,7 @@ def attention_library() -> Any:
     except Exception as error:  # it loads CUDA libraries, which fail in ways of their own
         raise DeviceError(
             f"{VARIABLE}=cudnn, but cuDNN cannot be used ({type(error).__name__}: {error}): "
-            "pip install nvidia-cudnn-frontend nvidia-cudnn-cu13"
+            "pip install 'minitrain[cudnn]'"
         ) from error
 
 

@@ -1,18 +1,20 @@
-"""Products on the emulated device: a stand-in for cuBLASLt whose work is ordered on streams and captured in graphs."""
+"""Stand-ins for cuBLASLt and cuDNN on the emulated device: their work is ordered on streams and captured in graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ....backend.cuda.gemm import close_planners
 from ....backend.cuda.products.bindings import use_binding
 from ..cublaslt import FakeCublasLt
 from ..cublaslt.library import Stretches, Work
+from ..cudnn import FakeCudnn
 from . import record
 from .devices import Settings
 from .memory import Memory, holding
-from .streams import STREAMS, any_capture
+from .streams import STREAMS, any_capture, current_stream
 
 
 @contextmanager
@@ -33,6 +35,11 @@ def emulated_products() -> Iterator[FakeCublasLt]:
             close_planners()
     if left := library.alive():
         raise RuntimeError(f"descriptors of cuBLASLt were never destroyed: {left}")
+
+
+def emulated_cudnn(**options: Any) -> FakeCudnn:
+    """A stand-in for the package ``cudnn``; ``options`` are `FakeCudnn`'s own."""
+    return FakeCudnn(capturing=any_capture, current_stream=lambda: current_stream().ptr, submit=submit, **options)
 
 
 def submit(stream_handle: int, work: Work, reads: Stretches, writes: Stretches) -> None:
