@@ -5,14 +5,15 @@
 Each training is a run folder with checkpoints, so that a stopped one goes on from its last. A result is one line of a
 JSON file, and what is there is not trained again. ``shakespeare_char`` is the recipe of that name (2,000 steps);
 ``baby`` a GPT of 10.6 million parameters with a context of 256 for 1,000 steps; both are measured by the mean loss
-over the whole held-out text. ``grokking`` is division modulo 97 (Power et al., 2022, arXiv:2201.02177), measured by
-the steps until all unseen equations are right.
+over the whole held-out text. ``grokking`` is division modulo 97 (Power et al., 2022, arXiv:2201.02177), measured as
+there by the steps until 99 % of the unseen equations are right.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -84,10 +85,8 @@ def grok(precision: str, seed: int) -> float:
     """Train on half of all equations a / b = c modulo 97.
 
     Returns:
-        Steps, to the next hundred, until the answers to all others are right.
-
-    Raises:
-        RuntimeError: if they are not after ``MOST_STEPS``.
+        Steps, to the next hundred, until the answers to 99 % of the others are right; not a number if they are not
+        after ``MOST_STEPS``.
     """
     a, b = np.divmod(np.arange(MODULUS * (MODULUS - 1)), MODULUS - 1)
     b += 1
@@ -110,9 +109,9 @@ def grok(precision: str, seed: int) -> float:
             )
             if step % 100 == 0:
                 logits, _ = model.forward(unseen[:, :-1])
-                if (logits[:, -1].argmax(-1) == unseen[:, -1]).all():
+                if (logits[:, -1].argmax(-1) == unseen[:, -1]).mean() >= 0.99:
                     return step
-    raise RuntimeError(f"grokking, {precision}, seed {seed}: not all right after {MOST_STEPS} steps")
+    return math.nan
 
 
 def tasks(text: Path | None, folder: Path) -> dict[str, Callable[[str, int], float]]:

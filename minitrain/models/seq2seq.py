@@ -3,7 +3,7 @@
 In the encoder, every source token attends to every other. The decoder generates the target: each position attends to
 the target before it and, through cross-attention, to the whole source. Blocks are pre-norm, which is stable without a
 warm-up (Xiong et al., 2020, arXiv:2002.04745), so each stack ends with a norm. Positions are sinusoids, and the token
-embeddings are scaled by sqrt(C), as in the paper.
+embeddings are scaled by sqrt(C), as in the paper; rotary positions are a setting.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..backend.arrays import Array, array_module
 from ..errors import ShapeError
+from ..nn.attention.heads import Rope
 from ..nn.attention.past import KeyValues
 from ..nn.attention.positions import SinusoidalPositions
 from ..nn.blocks.block import PreNormBlockCache, TransformerBlock
@@ -89,13 +90,14 @@ class Seq2Seq(CrossEntropyModel):
         C = config.n_embd
         self.scale = math.sqrt(C)
         options: dict[str, Any] = {"dropout": config.dropout, "dtype": dtype}
+        options["rope"] = Rope() if config.positions == "rotary" else None
         rates = drop_path_rates(config.drop_path, config.n_layer)
         encoder_std, decoder_std = (residual_std(0.02, config.n_layer, writes) for writes in (2, 3))
         self.source_emb = Embedding(config.vocab_size, C, init_rng, dtype=dtype)
         self.target_emb = (
             self.source_emb if config.share_embeddings else Embedding(config.n_targets, C, init_rng, dtype=dtype)
         )
-        self.positions = SinusoidalPositions(C)
+        self.positions = None if config.positions == "rotary" else SinusoidalPositions(C)
         self.encoder = [
             TransformerBlock(C, config.n_head, init_rng, causal=False, out_std=encoder_std, drop_path=rate, **options)
             for rate in rates

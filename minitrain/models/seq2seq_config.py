@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import ConfigError
-from .common.config import TransformerConfig
+from .common.config import TransformerConfig, check_positions
+
+SEQ2SEQ_POSITIONS = ("sinusoidal", "rotary")
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,9 @@ class Seq2SeqConfig(TransformerConfig):
         block_size: longest source, and longest input of the decoder.
         n_layer: number of blocks in each stack.
         n_embd: model width C, even.
+        positions: ``"sinusoidal"`` adds waves to the vectors of the tokens, as in the paper; ``"rotary"`` rotates
+            queries and keys, in the attention to the source too, so that a target finds its place in a source that it
+            follows step by step.
         drop_path: probability that the last block drops its branches for a sample (stochastic depth), in [0, 1);
             it grows from block to block in proportion to the depth.
         share_embeddings: whether source and target share one table of tokens.
@@ -32,6 +37,7 @@ class Seq2SeqConfig(TransformerConfig):
     target_vocab_size: int | None = None
     block_size: int = 64
     n_layer: int = field(default=2, kw_only=True)
+    positions: str = field(default="sinusoidal", kw_only=True)
     drop_path: float = 0.0
     share_embeddings: bool = True
     tie_weights: bool = True
@@ -39,9 +45,10 @@ class Seq2SeqConfig(TransformerConfig):
     pad_idx: int = 0
 
     def check_together(self) -> None:
-        """Check the width, the shared table and the padding."""
-        if self.n_embd % 2:
-            raise ConfigError(f"n_embd = {self.n_embd} must be even: each sinusoid has a sine and a cosine")
+        """Check the positions, the shared table and the padding."""
+        if self.positions not in SEQ2SEQ_POSITIONS:
+            raise ConfigError(f"positions = {self.positions!r}: an encoder-decoder has 'sinusoidal' or 'rotary'")
+        check_positions(self)
         if self.share_embeddings and self.n_targets != self.vocab_size:
             raise ConfigError(
                 f"share_embeddings = True, but target_vocab_size = {self.target_vocab_size} differs from vocab_size = "

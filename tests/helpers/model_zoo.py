@@ -165,6 +165,7 @@ KINDS = {
         pairs,
     ),
     "seq2seq, pointer": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE | {"pointer": True, "label_smoothing": 0.1}, pairs),
+    "seq2seq, rotary": Kind(Seq2Seq, Seq2SeqConfig, LANGUAGE | {"positions": "rotary"}, pairs),
     "vit": Kind(ViT, ViTConfig, IMAGE, images),
     "vit, mean": Kind(ViT, ViTConfig, IMAGE | {"pool": "mean", "bias": False}, images),
     "vit, concat": Kind(ViT, ViTConfig, IMAGE | {"pool": "concat"}, images),

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .oracles.attention import rope
+
 Places = dict[str, tuple[torch.Tensor, slice]]
 ALL = slice(None)
 
@@ -163,6 +165,29 @@ class TorchViT(nn.Module):
         return self.head(x[:, 0] if self.class_token is not None else x.mean(1))
 
 
+class RotaryAttention(nn.MultiheadAttention):
+    """PyTorch's layer with rotated queries and keys."""
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        key_padding_mask: torch.Tensor | None = None,
+        attn_mask: torch.Tensor | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        layers = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        q, k, v = (nn.functional.linear(*one).unflatten(-1, (self.num_heads, -1)) for one in layers)  # (B, T, H, D)
+        q, k = (rope(one, torch.arange(one.shape[1])).transpose(1, 2) for one in (q, k))  # (B, H, T, D)
+        added = torch.zeros(len(query), 1, query.shape[1], key.shape[1]).double()
+        for hidden in (attn_mask, None if key_padding_mask is None else key_padding_mask[:, None, None]):
+            if hidden is not None:  # true, or minus infinity, where a query may not look
+                added = added.masked_fill(hidden if hidden.dtype is torch.bool else hidden < 0, -torch.inf)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v.transpose(1, 2), attn_mask=added)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+
 class TorchSeq2Seq(nn.Module):
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -173,6 +198,10 @@ class TorchSeq2Seq(nn.Module):
         self.body = nn.Transformer(
             C, config.n_head, L, L, 4 * C, 0.0, "gelu", encoder_stack(config), batch_first=True, norm_first=True
         )
+        if config.positions == "rotary":
+            for layer in self.body.modules():
+                if isinstance(layer, nn.MultiheadAttention):
+                    layer.__class__ = RotaryAttention
         self.head = nn.Linear(C, config.n_targets, bias=False)
         if config.tie_weights:
             self.head.weight = self.target.weight
@@ -196,6 +225,8 @@ class TorchSeq2Seq(nn.Module):
 
     def embed(self, table: nn.Embedding, tokens: torch.Tensor) -> torch.Tensor:
         C, T = self.config.n_embd, tokens.shape[1]
+        if self.config.positions == "rotary":
+            return table(tokens) * math.sqrt(C)
         angle = torch.arange(T)[:, None].double() / 10000 ** (torch.arange(0, C, 2).double() / C)
         waves = torch.zeros(T, C, dtype=torch.float64)
         waves[:, 0::2], waves[:, 1::2] = angle.sin(), angle.cos()

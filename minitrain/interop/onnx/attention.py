@@ -66,15 +66,24 @@ def self_attention(
     return linear(g, mixed, layer.out), KeysAndValues(k, v)
 
 
-def cross_keys(g: Graph, memory: Name, layer: CrossAttention) -> KeysAndValues:
-    """The keys and values that a cross-attention reads, of memory (B, S, C)."""
+def cross_keys(g: Graph, memory: Name, layer: CrossAttention, longest: int) -> KeysAndValues:
+    """The keys and values that a cross-attention reads, of memory (B, S, C) with S at most ``longest``."""
     g.require(layer, CrossAttention)
     k, v = _heads(g, linear(g, memory, layer.kv), (layer.kv_heads, layer.kv_heads), layer.head_width)
-    return KeysAndValues(_normalised(g, k, layer.k_norm), v)
+    k = _normalised(g, k, layer.k_norm)
+    if layer.rope is not None:
+        k = Places(g, g.size(memory, 1), None, longest).rotated(k, layer.rope, layer.head_width)
+    return KeysAndValues(k, v)
 
 
 def cross_attention(
-    g: Graph, x: Name, layer: CrossAttention, memory: KeysAndValues, places: Places, lengths: Name | None
+    g: Graph,
+    x: Name,
+    layer: CrossAttention,
+    memory: KeysAndValues,
+    own: Places,
+    places: Places,
+    lengths: Name | None,
 ) -> Name:
     """Attention of x (B, T, C) to the keys and values of ``cross_keys``: (B, T, C).
 
@@ -83,11 +92,14 @@ def cross_attention(
         x: (B, T, C).
         layer: the layer.
         memory: the keys and values.
+        own: the positions of x.
         places: with the number of keys as ``total``.
         lengths: int64 (B,), keys from this position on are padding; ``None`` if none is.
     """
     (q,) = _heads(g, linear(g, x, layer.q), (layer.heads,), layer.head_width)
     q = _normalised(g, q, layer.q_norm)
+    if layer.rope is not None:
+        q = own.rotated(q, layer.rope, layer.head_width)
     mask = places.mask(causal=False, window=None, alibi=None, lengths=lengths)
     mixed = _mixed(g, q, memory, mask, (layer.heads, layer.kv_heads, layer.head_width), places.total)
     return linear(g, mixed, layer.out)

@@ -21,7 +21,7 @@ def joint_graph(model: Captioner, opset: int) -> Graph:
     memory = _encoded(g, model)
     ids = g.input(TARGET, np.int64, ("batch", "length"))
     places = Places(g, g.size(ids, 1), None, model.config.block_size)
-    across = Places(g, places.length, None, model.config.block_size, total=g.size(memory, 1))
+    across = Places(g, places.length, None, model.image_length, total=g.size(memory, 1))
     own = unpadded(g, ids, model.config.pad_idx)
     x = places.added_positions(embedding(g, ids, model.tok_emb), model.text_pos_emb)
     x = decoder_layers(g, x, model.decoder, places, across, memory, None, own)
@@ -31,7 +31,7 @@ def joint_graph(model: Captioner, opset: int) -> Graph:
 def encoder_graph(model: Captioner, opset: int) -> Graph:
     """The graph of the encoder: ``images`` to ``cross.i.key`` and ``.value`` (B, H, patches, D) for each layer i."""
     g = _graph(model, opset)
-    return cross_outputs(g, _encoded(g, model), model.decoder)
+    return cross_outputs(g, _encoded(g, model), model.decoder, model.image_length)
 
 
 def decoder_graph(model: Captioner, opset: int) -> Graph:
@@ -40,7 +40,7 @@ def decoder_graph(model: Captioner, opset: int) -> Graph:
     ids = g.input(TARGET, np.int64, ("batch", "length"))
     reads, pasts = cached_inputs(g, model.decoder)
     places = Places(g, g.size(ids, 1), g.size(pasts[0].keys, 2), model.config.block_size)
-    across = Places(g, places.length, None, model.config.block_size, total=g.size(reads[0].keys, 2))
+    across = Places(g, places.length, None, model.image_length, total=g.size(reads[0].keys, 2))
     x = places.added_positions(embedding(g, ids, model.tok_emb), model.text_pos_emb)
     x, presents = cached_layers(g, x, model.decoder, places, across, reads, pasts, None)
     headed(g, x, model.decoder_norm, model.head, model.config.vocab_size)

@@ -48,7 +48,7 @@ def decoder_block(
         branch, kv = self_attention(g, normed, layer.attention, places, past=past, lengths=own)
         x = g.node("Add", x, branch)
     with g.scope("cross"):
-        x = g.node("Add", x, cross_attention(g, norm(g, x, layer.norm2), layer.cross, read, across, lengths))
+        x = g.node("Add", x, cross_attention(g, norm(g, x, layer.norm2), layer.cross, read, places, across, lengths))
     with g.scope("feed_forward"):
         x = g.node("Add", x, feed_forward(g, norm(g, x, layer.norm3), layer.feed_forward))
     return x, kv
@@ -64,20 +64,23 @@ def decoder_layers(
     lengths: Name | None,
     own: Name,
 ) -> Name:
-    """All blocks on x (B, T, C) without a cache; ``memory`` (B, S, C), its ``lengths`` and the ``own`` ones (B,)."""
+    """All blocks on x (B, T, C) without a cache; ``memory`` (B, S, C), its ``lengths`` and the ``own`` ones (B,).
+
+    ``across.longest`` is the greatest S.
+    """
     for i, layer in enumerate(layers):
         with g.scope(f"decoder.{i}"):
             with g.scope("cross"):
-                read = cross_keys(g, memory, layer.cross)
+                read = cross_keys(g, memory, layer.cross, across.longest)
             x, _ = decoder_block(g, x, layer, places, across, read, lengths, own=own)
     return x
 
 
-def cross_outputs(g: Graph, memory: Name, layers: Sequence[DecoderBlock]) -> Graph:
-    """Outputs of an encoder: the keys and values of ``memory`` (B, S, C) that each block of the decoder reads."""
+def cross_outputs(g: Graph, memory: Name, layers: Sequence[DecoderBlock], longest: int) -> Graph:
+    """Outputs of an encoder: the keys and values of ``memory`` (B, S, C) that each block reads; S at most ``longest``."""
     for i, layer in enumerate(layers):
         with g.scope(f"decoder.{i}.cross"):
-            read = cross_keys(g, memory, layer.cross)
+            read = cross_keys(g, memory, layer.cross, longest)
         for name, value in zip(cross_names(i), read, strict=True):
             g.output(name, value, np.float32, cross_shape(layer))
     return g

@@ -45,7 +45,7 @@ def encoder_graph(model: Seq2Seq, opset: int) -> Graph:
     g = _graph(model, opset)
     memory, lengths = _encoded(g, _tokens(g, SOURCE, "source"), model)
     g.output(LENGTHS, lengths, np.int64, ("batch",))
-    return cross_outputs(g, memory, model.decoder)
+    return cross_outputs(g, memory, model.decoder, model.config.block_size)
 
 
 def decoder_graph(model: Seq2Seq, opset: int) -> Graph:

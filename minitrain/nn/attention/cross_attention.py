@@ -15,7 +15,7 @@ from ...ops.linear.linear import LinearCache
 from ...random import Key
 from ..core.module import Module
 from ..layers.linear import Linear
-from .heads import PreparedCache, check_heads, head_norms, prepare, prepare_backward
+from .heads import PreparedCache, Rope, check_heads, check_rope, check_used, head_norms, prepare, prepare_backward
 from .past import KeyValues
 
 
@@ -39,6 +39,7 @@ class CrossAttention(Module):
         init_rng: source of the initial weights.
         kv_heads: number Hkv of key and value heads (grouped queries; one is multi-query); H by default.
         memory_width: width of the memory; C by default.
+        rope: rotary positions, of the queries in ``x`` and of the keys in the memory.
         qk_norm: whether to RMS-norm each query and key over its head width, as in ``MultiHeadAttention``.
         dropout: probability of dropping an attention probability.
         bias: whether the projections have biases.
@@ -64,6 +65,7 @@ class CrossAttention(Module):
         *,
         kv_heads: int | None = None,
         memory_width: int | None = None,
+        rope: Rope | None = None,
         qk_norm: bool = False,
         dropout: float = 0.0,
         bias: bool = True,
@@ -73,7 +75,8 @@ class CrossAttention(Module):
         self.heads = heads
         self.kv_heads = heads if kv_heads is None else kv_heads
         self.head_width = check_heads("CrossAttention", width, heads, self.kv_heads, dropout)
-        self.dropout = dropout
+        check_rope("CrossAttention", rope, self.head_width, width, heads)
+        self.dropout, self.rope = dropout, rope
         memory_width = width if memory_width is None else memory_width
         self.q = Linear(width, width, init_rng, bias=bias, dtype=dtype)
         self.kv = Linear(memory_width, 2 * self.kv_heads * self.head_width, init_rng, bias=bias, dtype=dtype)
@@ -87,6 +90,7 @@ class CrossAttention(Module):
         *,
         key_lengths: Array | None = None,
         mask: Array | None = None,
+        positions: Array | None = None,
         past: KeyValues | None = None,
         key: Key | None = None,
     ) -> tuple[Array, CrossAttentionCache]:
@@ -97,15 +101,21 @@ class CrossAttention(Module):
             memory: (B, S, memory_width); not needed once ``past`` has its keys and values.
             key_lengths: (B,) integers; the memory from this length on is padding.
             mask: boolean, True = may attend; broadcasts to (B, H, T, S).
+            positions: (T,) or (B, T) integers of the queries, for ``rope``; 0, 1, ... by default, as those of the memory.
             past: keeps the memory's keys and values: the first call computes them, later ones read them.
             key: random key of the dropout masks; ``None`` means evaluation.
 
         Returns:
             out (B, T, C) and the cache.
+
+        Raises:
+            ConfigError: if positions are given to a layer without ``rope``.
+            ShapeError: if there is no memory.
         """
+        check_used("CrossAttention", positions, self.rope)
         q, q_proj = self.q.forward(x, key=key)
         q = q.reshape(*x.shape[:2], self.heads, self.head_width)  # (B, T, C) -> (B, T, H, D)
-        q, q_cache = prepare(q, self.q_norm)
+        q, q_cache = prepare(q, self.q_norm, self.rope, positions)
         kv, k_cache = None, PreparedCache(None, None)
         if past is not None and past.length:
             k, v = past.all()
@@ -114,7 +124,7 @@ class CrossAttention(Module):
         else:
             packed, kv = self.kv.forward(memory, key=key)  # (B, S, 2 Hkv D)
             k, v = self._split(packed)
-            k, k_cache = prepare(k, self.k_norm)
+            k, k_cache = prepare(k, self.k_norm, self.rope)
             if past is not None:
                 k, v = past.extend(k, v)
         mixed, attention = attention_forward(q, k, v, key_lengths=key_lengths, mask=mask, dropout=self.dropout, key=key)

@@ -139,6 +139,24 @@ def check_heads(
     return width // heads if head_width is None else head_width
 
 
+def check_rope(layer: str, rope: Rope | None, head_width: int, width: int, heads: int | None) -> None:
+    """Raise a ``ConfigError`` if pairs of elements cannot rotate; ``heads`` is ``None`` if the head width was given."""
+    if rope is not None and head_width % 2:
+        came_from = "head_width" if heads is None else f"width / heads = {width} / {heads}"
+        raise ConfigError(
+            f"{layer}: rope needs an even head width, but {came_from} = {head_width}: elements rotate in pairs"
+        )
+
+
+def check_used(layer: str, positions: Array | None, rope: Rope | None) -> None:
+    """Raise a ``ConfigError`` if positions are given to a layer that does not rotate."""
+    if positions is not None and rope is None:
+        raise ConfigError(
+            f"{layer}: positions were given, but the layer has rope=None and would ignore them; build it with "
+            "rope=Rope() or leave positions out"
+        )
+
+
 def head_norms(
     qk_norm: bool, head_width: int, dtype: Any = np.float32, *, eps: float = 1e-5
 ) -> tuple[RMSNorm | None, RMSNorm | None]:

@@ -15,7 +15,7 @@ from ...ops.linear.linear import LinearCache
 from ...random import Key
 from ..core.module import Module
 from ..layers.linear import Linear
-from .heads import PreparedCache, Rope, check_heads, head_norms, prepare, prepare_backward
+from .heads import PreparedCache, Rope, check_heads, check_rope, check_used, head_norms, prepare, prepare_backward
 from .past import KeyValues
 from .positions import alibi_slopes
 
@@ -87,12 +87,7 @@ class MultiHeadAttention(Module):
         self.heads = heads
         self.kv_heads = heads if kv_heads is None else kv_heads
         self.head_width = check_heads("MultiHeadAttention", width, heads, self.kv_heads, dropout, head_width)
-        if rope is not None and self.head_width % 2:
-            came_from = f"width / heads = {width} / {heads}" if head_width is None else "head_width"
-            raise ConfigError(
-                f"MultiHeadAttention: rope needs an even head width, but {came_from} = {self.head_width}: elements "
-                "rotate in pairs"
-            )
+        check_rope("MultiHeadAttention", rope, self.head_width, width, heads if head_width is None else None)
         if window is not None and (window < 1 or window % 1):
             raise ConfigError(f"MultiHeadAttention: window = {window} must be a whole number of at least 1, or None")
         if softcap is not None and not softcap > 0:
@@ -135,11 +130,7 @@ class MultiHeadAttention(Module):
         """
         if x.ndim != 3:
             raise ShapeError(f"MultiHeadAttention: x has shape {x.shape}, expected (B, T, C); one sequence is x[None]")
-        if positions is not None and self.rope is None:
-            raise ConfigError(
-                "MultiHeadAttention: positions were given, but the layer has rope=None and would ignore them; "
-                "build it with rope=Rope() or leave positions out"
-            )
+        check_used("MultiHeadAttention", positions, self.rope)
         packed, qkv_cache = self.qkv.forward(x, key=key)  # (B, T, (H + 2 Hkv) D)
         q, k, v = self._split(packed)
         if past is not None and self.rope is not None:

@@ -13,6 +13,7 @@ from ...ops.norms.residual import ResidualCache
 from ...ops.norms.residual_layer_norm import ResidualLayerNormCache
 from ...random import Key
 from ..attention.cross_attention import CrossAttention, CrossAttentionCache
+from ..attention.heads import Rope
 from ..attention.past import KeyValues
 from ..attention.self_attention import MultiHeadAttention, MultiHeadAttentionCache
 from ..layers.feed_forward import FeedForward, FeedForwardCache
@@ -44,6 +45,7 @@ class DecoderBlock(ResidualBlock):
     Args:
         width: model width C, also of the memory.
         heads: number of heads.
+        rope: rotary positions of both attentions: those of ``x``, and in the second one those of the memory.
         init_rng: source of the initial weights.
         dropout: probability of dropping, in both attentions and on all branches.
         drop_path: probability of dropping the whole branch of a sample (stochastic depth).
@@ -62,6 +64,7 @@ class DecoderBlock(ResidualBlock):
         heads: int,
         init_rng: np.random.Generator,
         *,
+        rope: Rope | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
         bias: bool = True,
@@ -71,11 +74,10 @@ class DecoderBlock(ResidualBlock):
     ) -> None:
         super().__init__(dropout=dropout, drop_path=drop_path)
         self.norm1 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.attention = MultiHeadAttention(
-            width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype
-        )
+        options: dict[str, Any] = {"rope": rope, "dropout": dropout, "bias": bias, "out_std": out_std, "dtype": dtype}
+        self.attention = MultiHeadAttention(width, heads, init_rng, **options)
         self.norm2 = LayerNorm(width, bias=bias, dtype=dtype)
-        self.cross = CrossAttention(width, heads, init_rng, dropout=dropout, bias=bias, out_std=out_std, dtype=dtype)
+        self.cross = CrossAttention(width, heads, init_rng, **options)
         self.norm3 = LayerNorm(width, bias=bias, dtype=dtype)
         self.feed_forward = FeedForward(
             width, 4 * width, init_rng, approximate=approximate, bias=bias, out_std=out_std, dtype=dtype
@@ -102,8 +104,10 @@ class DecoderBlock(ResidualBlock):
             key: random key of the dropout masks; ``None`` means evaluation.
         """
         own, other = past or (None, None)
+        # Asked before the self-attention adds the new positions to ``own``.
+        positions = None if own is None or self.cross.rope is None else own.positions(x.shape[1])
         attention = {"key_lengths": key_lengths, "past": own}
-        cross = {"memory": memory, "key_lengths": memory_lengths, "past": other}
+        cross = {"memory": memory, "key_lengths": memory_lengths, "positions": positions, "past": other}
         return self.forward_branches(x, {"attention": attention, "cross": cross}, key)
 
     def backward(self, dout: Array, cache: DecoderBlockCache, *, dmemory: Target = None) -> tuple[Array, Array]:

@@ -133,6 +133,13 @@ layer_case(
     key_lengths=np.array([5, 3]),
 )
 layer_case(
+    "cross-attention, rotary, positions of the queries",
+    lambda rng: CrossAttention(8, 2, rng, memory_width=6, rope=Rope(base=50.0), qk_norm=True),
+    _queries_and_memory,
+    key_lengths=np.array([5, 3]),
+    positions=np.array([2, 3, 4]),
+)
+layer_case(
     "cross-attention, mask, dropout",
     lambda rng: CrossAttention(8, 2, rng, memory_width=6, dropout=0.3),
     _queries_and_memory,

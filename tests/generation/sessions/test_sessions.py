@@ -122,13 +122,15 @@ def test_the_reference_continues_as_it_began(model: Decoder, steps: Any, seed: i
 
 @given(
     lengths=st.lists(st.integers(1, 20), min_size=1, max_size=3), seed=st.integers(0, 100), cut=st.integers(0, 10),
-    share=st.booleans(), pointer=st.booleans(),
+    share=st.booleans(), pointer=st.booleans(), positions=st.sampled_from(["sinusoidal", "rotary"]),
 )  # fmt: skip
 @settings(max_examples=20)
-def test_the_target_of_a_source(lengths: list[int], seed: int, cut: int, share: bool, pointer: bool) -> None:
+def test_the_target_of_a_source(
+    lengths: list[int], seed: int, cut: int, share: bool, pointer: bool, positions: str
+) -> None:
     """An encoder-decoder's targets continue as in its forward, beside targets of other sources."""
     shape = {"block_size": 24, "n_embd": 32, "n_head": 2, "share_embeddings": share, "pointer": share and pointer}
-    model = Seq2Seq(Seq2SeqConfig(VOCABULARY, **shape))  # type: ignore[arg-type]
+    model = Seq2Seq(Seq2SeqConfig(VOCABULARY, positions=positions, **shape))  # type: ignore[arg-type]
     randomize(model, seed)
     rng = np.random.default_rng(seed)
     session = Seq2SeqSession(model, len(lengths))

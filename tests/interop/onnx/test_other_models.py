@@ -77,7 +77,7 @@ def padded(rng, rows, length, vocabulary, shortest):
 
 @every_runtime
 @every_opset
-@pytest.mark.parametrize("name", ["seq2seq", "seq2seq, separate"])
+@pytest.mark.parametrize("name", ["seq2seq", "seq2seq, separate", "seq2seq, rotary"])
 def test_an_encoder_decoder_in_one_graph(name, opset, open_graph):
     """Padded sources and targets of any length; a source may be empty."""
     model, rng = stir(KINDS[name].build()), np.random.default_rng(0)
@@ -91,7 +91,7 @@ def test_an_encoder_decoder_in_one_graph(name, opset, open_graph):
 
 @settings(max_examples=20)
 @given(
-    st.sampled_from(["seq2seq", "seq2seq, separate"]),
+    st.sampled_from(["seq2seq", "seq2seq, separate", "seq2seq, rotary"]),
     st.sampled_from([23, 17]),
     st.integers(1, 3),
     st.sampled_from([[1], [1, 1, 1], [3, 2, 1], [2, 4]]),
