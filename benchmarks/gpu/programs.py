@@ -80,7 +80,9 @@ class Program:
 class Minitrain(Program):
     """minitrain; as a graph, a step is one launch."""
 
-    def __init__(self, place: Place, work: Workload, precision: str, *, graph: bool, attention: str) -> None:
+    def __init__(
+        self, place: Place, work: Workload, precision: str, *, graph: bool = False, attention: str = "own"
+    ) -> None:
         from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig
         from minitrain.nn import pack
         from minitrain.optim import AdamW

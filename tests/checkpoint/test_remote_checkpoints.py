@@ -112,7 +112,7 @@ def bucket(server: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
 
 @pytest.fixture(params=["memory", "s3", "file"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A folder in memory, one on the server, and one on a disk that is not made yet: what holds for one holds for all."""
+    """A folder in memory, one on the server, and one on a disk, not made yet: what holds for one holds for all."""
     if request.param == "s3":
         yield request.getfixturevalue("bucket")
         return

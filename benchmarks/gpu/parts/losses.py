@@ -28,13 +28,13 @@ def run(place: Place, options: dict[str, Any]) -> None:
     ours: Any = None
     for precision in ("bfloat16", "float32"):
         with reported(f"minitrain {precision}"):
-            ours = Minitrain(place, work, precision, graph=False)
+            ours = Minitrain(place, work, precision)
             if precision == "bfloat16":
                 start = {name: value.copy() for name, value in ours.model.state_dict().items()}
             found[f"minitrain {precision}"] = losses(ours, steps)
     with reported("PyTorch bfloat16"):
         torch = Torch(place, work, "bfloat16", "eager")
-        fresh = Minitrain(place, work, "bfloat16", graph=False).model
+        fresh = Minitrain(place, work, "bfloat16").model
         fresh.load_state_dict(start)
         copy_weights(fresh, torch.model)
         found["PyTorch bfloat16"] = losses(torch, steps)

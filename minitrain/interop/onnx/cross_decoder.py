@@ -77,7 +77,7 @@ def decoder_layers(
 
 
 def cross_outputs(g: Graph, memory: Name, layers: Sequence[DecoderBlock], longest: int) -> Graph:
-    """Outputs of an encoder: the keys and values of ``memory`` (B, S, C) that each block reads; S at most ``longest``."""
+    """Outputs of an encoder: keys and values of ``memory`` (B, S, C) for each block; S is at most ``longest``."""
     for i, layer in enumerate(layers):
         with g.scope(f"decoder.{i}.cross"):
             read = cross_keys(g, memory, layer.cross, longest)

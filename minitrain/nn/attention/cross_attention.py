@@ -101,7 +101,7 @@ class CrossAttention(Module):
             memory: (B, S, memory_width); not needed once ``past`` has its keys and values.
             key_lengths: (B,) integers; the memory from this length on is padding.
             mask: boolean, True = may attend; broadcasts to (B, H, T, S).
-            positions: (T,) or (B, T) integers of the queries, for ``rope``; 0, 1, ... by default, as those of the memory.
+            positions: (T,) or (B, T) integers of the queries for ``rope``; 0, 1, ... by default, as the memory's are.
             past: keeps the memory's keys and values: the first call computes them, later ones read them.
             key: random key of the dropout masks; ``None`` means evaluation.
 

@@ -170,8 +170,8 @@ def test_a_form_that_is_new_in_a_capture_is_refused(place: Place) -> None:
 class Saboteur(FakeCudnn):
     """A stand-in that is called wrongly in one way."""
 
-    def __init__(self, mistake: str) -> None:
-        super().__init__(capturing=any_capture, current_stream=lambda: current_stream().ptr, submit=submit)
+    def __init__(self, mistake: str, **options: Any) -> None:
+        super().__init__(**options)
         self.mistake = mistake
 
     def set_stream(self, *, handle: Any, stream: int) -> None:
@@ -224,7 +224,7 @@ def test_mistakes_are_noticed(mistake: str) -> None:
     noticed = False
     with emulated_device() as device, use_precision("bfloat16"):
         there = [device.cupy.asarray(x) for x in (q, k, v)]
-        with use_attention_engine("cudnn", Saboteur(mistake)):
+        with use_attention_engine("cudnn", library(Saboteur, mistake=mistake)):
             try:
                 out, cache = attention_forward(*there, causal=True, scale=0.3)
                 close(out, expected)
@@ -269,7 +269,12 @@ def test_the_real_package_takes_our_graphs(name: str, is_backward: bool) -> None
     lse = np.zeros((q.shape[0], q.shape[2], q.shape[1]), np.float32)
     given = (q, k, v, q, q, lse, q, k, v) if is_backward else (q, k, v, q, lse)
     form = cudnn_graphs._form(is_backward, given, name != "cross", 0.25)
-    graph, tensors = cudnn_graphs.described(cudnn, form, None)
-    graph.validate()
+    try:
+        graph, tensors = cudnn_graphs.described(cudnn, form, None)
+        graph.validate()
+    except RuntimeError as error:
+        if "Unable to find symbol" not in str(error):
+            raise
+        pytest.skip(f"nvidia-cudnn-frontend {cudnn.__version__} needs cuDNN itself, 1.32 does not")
     for tensor, (sizes, steps) in zip(tensors, form.layouts, strict=True):
         assert (tuple(tensor.get_dim()), tuple(tensor.get_stride())) == (sizes, steps)

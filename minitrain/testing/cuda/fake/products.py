@@ -37,9 +37,9 @@ def emulated_products() -> Iterator[FakeCublasLt]:
         raise RuntimeError(f"descriptors of cuBLASLt were never destroyed: {left}")
 
 
-def emulated_cudnn(**options: Any) -> FakeCudnn:
-    """A stand-in for the package ``cudnn``; ``options`` are `FakeCudnn`'s own."""
-    return FakeCudnn(capturing=any_capture, current_stream=lambda: current_stream().ptr, submit=submit, **options)
+def emulated_cudnn(kind: type[FakeCudnn] = FakeCudnn, **options: Any) -> FakeCudnn:
+    """A stand-in for the package ``cudnn``; ``options`` are those of its ``kind``."""
+    return kind(capturing=any_capture, current_stream=lambda: current_stream().ptr, submit=submit, **options)
 
 
 def submit(stream_handle: int, work: Work, reads: Stretches, writes: Stretches) -> None:
