@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import ConfigError
 from ..nn.layers.contrastive import ClipLoss, SiglipLoss
-from .common.config import CheckedConfig, check_config
+from .common.config import CheckedConfig, at_least_zero, check_config
 from .dual_encoder import DualEncoder
 from .encoder import Encoder, EncoderConfig
 from .flops import Flops
@@ -27,7 +28,8 @@ class ClipConfig(CheckedConfig):
         channels: number of channels of an image, 1 for grey and 3 for colour.
         block_size: longest text, in tokens.
         n_features: width C of the space that both sides share.
-        n_layer: number of blocks of the image encoder.
+        n_layer: number of blocks of the image encoder; with 0, which needs ``stem="conv"``, it is a network of
+            convolutions.
         n_head: number of its heads; divides ``n_embd``.
         n_embd: its width.
         pool: ``"mean"`` pools all patches, ``"first"`` takes a class token, ``"concat"`` all patches side by side.
@@ -63,6 +65,8 @@ class ClipConfig(CheckedConfig):
     scale: float | None = None
     dropout: float = 0.0
     drop_path: float = 0.0
+
+    own_checks: ClassVar[Mapping[str, Any]] = {"n_layer": at_least_zero}
 
     def check_together(self) -> None:
         """Check what each side checks."""

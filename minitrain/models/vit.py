@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from ..errors import ConfigError
 from .common.classifier import Classifier
-from .common.config import ClassifierConfig
+from .common.config import ClassifierConfig, at_least_zero
 from .common.image_embedding import EmbedsImages, check_patches
 from .flops import Flops, attention_flops, linear_flops
 
@@ -15,6 +18,7 @@ class ViTConfig(ClassifierConfig):
     """Shape of a vision transformer; see also `ClassifierConfig`.
 
     Attributes:
+        n_layer: number of blocks; with 0, which needs ``stem="conv"``, it is a network of convolutions.
         image_size: height and width of an image, in pixels.
         patch: height and width of a patch; divides ``image_size``.
         channels: number of channels of an image, 1 for grey and 3 for colour.
@@ -35,9 +39,15 @@ class ViTConfig(ClassifierConfig):
     stem: str = "patch"
     stem_depth: int = 0
 
+    own_checks: ClassVar[Mapping[str, Any]] = {"n_layer": at_least_zero}
+
     def check_together(self) -> None:
-        """Check that patches divide the image, and that a stem of convolutions can be built."""
+        """Check that patches divide the image, that a stem can be built, and that something mixes the patches."""
         check_patches(self)
+        if self.n_layer == 0 and self.stem != "conv":
+            raise ConfigError("n_layer = 0 needs stem = 'conv': without blocks, only convolutions look beyond a patch")
+        if self.n_layer == 0 and self.pool == "first":
+            raise ConfigError("n_layer = 0 needs pool = 'mean' or 'concat': without blocks, a class token sees nothing")
 
     @property
     def patches(self) -> int:

@@ -171,6 +171,12 @@ KINDS = {
     "vit, concat": Kind(ViT, ViTConfig, IMAGE | {"pool": "concat"}, images),
     "vit, stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv"}, images),
     "vit, deep stem": Kind(ViT, ViTConfig, IMAGE | {"patch": 2, "stem": "conv", "stem_depth": 1}, images),
+    "vit, convolutions": Kind(
+        ViT,
+        ViTConfig,
+        IMAGE | {"patch": 2, "stem": "conv", "stem_depth": 1, "pool": "concat", "n_layer": 0},
+        images,
+    ),
     "captioner": Kind(
         Captioner,
         CaptionerConfig,

@@ -299,6 +299,10 @@ IMAGES = {"image_size": 8, "patch": 2, "n_classes": 2}
         (Seq2SeqConfig, {"vocab_size": 11, "positions": "rotry"}, "positions = 'rotry': did you mean 'rotary'"),
         (Seq2SeqConfig, {"vocab_size": 11, "positions": "alibi"}, "an encoder-decoder has 'sinusoidal' or 'rotary'"),
         (ViTConfig, IMAGES | {"patch": 3}, "patch = 3 does not divide image_size = 8: use one of 1, 2, 4, 8"),
+        (ViTConfig, IMAGES | {"n_layer": 0}, "n_layer = 0 needs stem = 'conv': without blocks, only convolutions"),
+        (ViTConfig, IMAGES | {"n_layer": 0, "stem": "conv", "patch": 2}, "n_layer = 0 needs pool = 'mean' or 'concat'"),
+        (ViTConfig, IMAGES | {"n_layer": -1}, "n_layer = -1 must be 0 or more"),
+        (EncoderConfig, TRANSFORMER | {"n_layer": 0}, "n_layer = 0 must be 1 or more"),
         (ViTConfig, IMAGES | {"channels": 0}, "channels = 0 must be 1 or more"),
     ],
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from ...errors import ConfigError, did_you_mean
 from ...nn.attention.heads import ROPE_SCALINGS
@@ -42,12 +42,14 @@ KINDS = {
 class CheckedConfig:
     """The base of all configurations: a wrong value raises an error when the configuration is made.
 
-    A subclass is a frozen dataclass. ``CHECKS`` has the check of a field by its name. ``check_together`` checks how
-    fields fit together.
+    A subclass is a frozen dataclass. ``CHECKS`` has the check of a field by its name; a class may have ``own_checks``.
+    ``check_together`` checks how fields fit together.
 
     Raises:
         ConfigError: naming the field, its value and what to change.
     """
+
+    own_checks: ClassVar[Mapping[str, Callable[[str, Any], None]]] = {}
 
     def __new__(cls, *values: Any, **named: Any) -> Self:
         """Refuse unknown names before ``__init__`` does, with the nearest known one."""
@@ -60,10 +62,11 @@ class CheckedConfig:
     def __post_init__(self) -> None:
         """Check all fields."""
         check_types(self)
+        checks = {**CHECKS, **self.own_checks}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name in CHECKS and value is not None:  # None is allowed where the type allows it
-                CHECKS[field.name](field.name, value)
+            if field.name in checks and value is not None:  # None is allowed where the type allows it
+                checks[field.name](field.name, value)
         if hasattr(self, "n_head"):
             check_heads(self)
         self.check_together()
