@@ -193,7 +193,7 @@ KINDS = {
     "mlp": Kind(MLP, MLPConfig, {"widths": (3, 8, 5)}, vectors),
 }
 NOT_GPT, NOT_LLAMA = ("sinusoidal", "rotary", "alibi"), ("learned", "sinusoidal", "alibi")
-TRANSFORMERS = {name: kind for name, kind in KINDS.items() if name != "mlp"}
+TRANSFORMERS = {name: kind for name, kind in KINDS.items() if name not in ("mlp", "vit, convolutions")}
 RELATIVES = {
     **{f"gpt, {positions}": Kind(GPT, GPTConfig, LANGUAGE | {"positions": positions}, tokens) for positions in NOT_GPT},
     **{

@@ -133,7 +133,7 @@ def test_adapters_in_every_model(kind):
     """
     model, batch = stir(kind.build(dtype=np.float64)), kind.batch(dtype=np.float64)
     before, names = total(kind, model), dict(model.named_parameters()).keys()
-    paths = add_lora(model, 2, 6.0, targets=("blocks.*", "layers.*", "encoder.*", "decoder.*"))
+    paths = add_lora(model, 2, 6.0, targets=("blocks.*", "layers.*", "encoder.*", "decoder.*", "patch_emb.*"))
     assert total(kind, model) == before  # the corrections are zero
     learn(model)
     adapters = {path: array.copy() for path, array in lora_state_dict(model).items()}

@@ -40,9 +40,16 @@ def forward_blocks(
     return x, caches
 
 
-def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any]) -> None:
-    """Raise a ``ShapeError`` if a backward has used these caches. Call it before any gradient is written."""
-    if len(caches) != len(blocks):
+def check_unused(model: Any, blocks: Sequence[Any], caches: list[Any], top: Sequence[Any] | None = None) -> None:
+    """Raise a ``ShapeError`` if a backward has used these caches. Call it before any gradient is written.
+
+    Args:
+        model: named in the error.
+        blocks: the blocks.
+        caches: of the blocks.
+        top: the caches of what follows the blocks, where there may be no block.
+    """
+    if len(caches) != len(blocks) or (top is not None and not top):
         raise ShapeError(
             f"{type(model).__name__}.backward: this cache was used before; call forward again for another backward"
         )

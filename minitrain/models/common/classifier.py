@@ -124,7 +124,7 @@ class Classifier(CrossEntropyModel):
             dlogits: (B, n_classes) gradient of the logits.
             cache: from the forward; it serves one backward.
         """
-        check_unused(self, self.blocks, cache.blocks)
+        check_unused(self, self.blocks, cache.blocks, cache.top)
         top: list[Any] = cache.top
         dpooled = self.head.backward(dlogits, top.pop())
         pool = top.pop()
