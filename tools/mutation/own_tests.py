@@ -183,6 +183,23 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "models.captioner": ("models/test_captioner.py", "models/test_models.py", "models/test_presets.py"),
         "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
         "models.masked": ("models/test_masked_encoder.py", "models/test_models.py", "models/test_presets.py"),
+        "models.seq2seq": (
+            "models/test_models.py",
+            "models/test_transformers.py",
+            "generation/sessions/test_sessions.py",
+        ),
+        "nn.attention.cross_attention": (
+            "nn/test_modules.py",
+            "nn/test_attention_layers.py",
+            "models/test_models.py",
+            "models/test_transformers.py",
+        ),
+        "nn.blocks.decoder_block": (
+            "nn/test_modules.py",
+            "nn/test_attention_layers.py",
+            "models/test_models.py",
+            "generation/sessions/test_sessions.py",
+        ),
     },
     "differences": {
         "testing.differences": ("testing/test_differences.py",),
