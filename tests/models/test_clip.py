@@ -36,6 +36,18 @@ def test_gradients(contrast: str, key: Any) -> None:
     assert {argument.name for argument in report.arguments} == {f"model.{path}" for path, _ in model.named_parameters()}
 
 
+def test_an_image_side_of_convolutions_alone() -> None:
+    """Its gradients and its FLOPs."""
+    convolutions = {"n_layer": 0, "stem": "conv", "stem_depth": 1, "pool": "concat"}
+    model = stir(Clip(config(**convolutions), dtype=np.float64))
+    report = check_module(LossOf(model, batch()), settings=CheckSettings(elementwise=0))
+    assert not any(".image.blocks" in argument.name for argument in report.arguments)
+    found = model.image.forward_flops()
+    assert found.attention == 0
+    assert found.products > 0
+    assert summarize(model).parameter_count == model.parameter_count()
+
+
 def test_each_side_has_its_shape_and_both_cost_their_sum() -> None:
     model = Clip(config())
     assert (model.image.config.n_embd, model.text.config.n_embd) == (8, 6)
@@ -68,6 +80,8 @@ def test_equal_groups_cost_less() -> None:
         ({"contrast": "cosine"}, "contrast = 'cosine': use one of 'info_nce', 'siglip'"),
         ({"scale": 200.0}, "scale = 200.0 must be at most 100"),
         ({"scale": 0.0}, "scale = 0.0 must be greater than 0"),
+        ({"n_layer": 0}, "n_layer = 0 needs stem = 'conv'"),
+        ({"text_layer": 0}, "text_layer = 0 must be 1 or more"),
         ({"n_features": 0}, "n_features = 0 must be 1 or more"),
         ({"dropout": 1.0}, "dropout = 1.0 must be"),
     ],
