@@ -105,7 +105,7 @@ class TestSeq2Seq:
         source[:, 4] = source[:, 4] % 10 + 1
         assert moved(before, model.forward(source, target)[0]).all()
 
-    @pytest.mark.parametrize("name", ["seq2seq", "seq2seq, pointer"])
+    @pytest.mark.parametrize("name", ["seq2seq", "seq2seq, pointer", "seq2seq, rotary"])
     def test_padding_changes_nothing(self, name):
         model, source, target = build(name), ids(1, 4, low=1), ids(1, 5, seed=1, low=1)
         padded = np.pad(source, ((0, 0), (0, 2))), np.pad(target, ((0, 0), (0, 1)))
@@ -164,8 +164,9 @@ class TestSeq2Seq:
         with pytest.raises(ShapeError, match=r"a pointer needs the memory in every call"):
             model.decode_next(source[:, :1], None, None, past, source=source)
 
-    def test_greedy_writing_is_the_argmax_again_and_again(self):
-        model, source = build("seq2seq, separate"), ids(30, 5, low=1)
+    @pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+    def test_greedy_writing_is_the_argmax_again_and_again(self, positions):
+        model, source = build("seq2seq, separate", positions=positions), ids(30, 5, low=1)
         model.head.weight.data[0] = 1.1 * model.head.weight.data[10]  # padding is likelier than token 10
         out = model.generate(source, start=1, end=None, max_new_tokens=5)
         assert out.shape == (30, 6)

@@ -186,7 +186,6 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "models.seq2seq": (
             "models/test_models.py",
             "models/test_transformers.py",
-            "generation/sessions/test_sessions.py",
         ),
         "nn.attention.cross_attention": (
             "nn/test_modules.py",
@@ -198,7 +197,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "nn/test_modules.py",
             "nn/test_attention_layers.py",
             "models/test_models.py",
-            "generation/sessions/test_sessions.py",
+            "models/test_transformers.py",
         ),
     },
     "differences": {
