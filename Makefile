@@ -140,7 +140,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed-dev
 $(VENV)/.installed-cuda-test: $(VENV)/.installed-dev
 	@echo "==> Installing NVRTC and its headers (250 MB on disk)"
 	@$(PIP) --editable '.[cuda-test]'
-	@# What it needs of CUTLASS, half a gigabyte, is not for attention. Versions before it need cuDNN itself.
+	@# Without its dependencies: half a gigabyte of CUTLASS, which attention does not use. Older versions need cuDNN itself.
 	@$(PIP) --no-deps "nvidia-cudnn-frontend==1.32.*; sys_platform == 'linux'"
 	@touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -39,6 +40,13 @@ def test_what_is_there_is_not_trained_again(monkeypatch, tmp_path, capsys):
     lines = (tmp_path / "precision_quality.jsonl").read_text().splitlines()
     assert [json.loads(line)["value"] for line in lines] == [1.91, 1.91, 1.92, 1.92]
     assert "1.9100, 1.9200" in capsys.readouterr().out
+
+
+def test_a_training_that_never_groks_has_no_number(monkeypatch):
+    monkeypatch.setattr(precision_quality, "MOST_STEPS", 1)
+    value = precision_quality.grok("float32", 1)
+    assert math.isnan(value)
+    assert table(results("grokking", float32=[value, 800.0])).rows[0][2:4] == ["nan, 800", "nan"]
 
 
 def test_a_distance_counts_in_standard_errors():
