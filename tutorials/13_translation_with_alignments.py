@@ -22,7 +22,7 @@ import numpy as np
 
 from minitrain.data.text.bpe import BOS, EOS
 from minitrain.errors import MinitrainError
-from minitrain.generation import beam_search_generate, session_for
+from minitrain.generation import beam_search_targets
 from minitrain.inside import capture
 from minitrain.measures import Bleu, Chrf, ErrorRate, ExactMatch, measure
 from minitrain.reports import RunView
@@ -391,12 +391,10 @@ assert len(hits) > 300
 # %%
 def search(n, beams):
     """What a beam search finds for a number, the best first; one beam is greedy decoding."""
-    session = session_for(model, beams)
-    for slot in range(beams):
-        session.begin(slot, processor.source.encode(str(n)))
+    source = np.array([processor.source.encode(str(n))])  # (1, S)
     end = processor.target.special_id(EOS)
-    options = {"max_new_tokens": 19, "length_penalty": 0.0, "stop_token_ids": [end], "num_return_sequences": beams}
-    (results,) = beam_search_generate(session, [[start]], num_beams=beams, **options)
+    options = {"max_new_tokens": 19, "length_penalty": 0.0, "num_return_sequences": beams}
+    (results,) = beam_search_targets(model, source, start=start, end=end, num_beams=beams, **options)
     return [(processor.target.decode(one.tokens[:-1]), np.exp(one.log_probability)) for one in results]
 
 

@@ -37,6 +37,7 @@ examples:
   minitrain eval runs/NAME
   minitrain eval runs/NAME --text other.txt       another text, a file or a folder
   minitrain eval runs/NAME --stride 64
+  minitrain eval runs/NAME --beams 4               translations and captions by beam search
   minitrain eval model.gguf --text other.txt --weights float32 bfloat16 int8
   minitrain eval FOLDER --choices questions.jsonl
   minitrain eval runs/NAME --unwanted list.jsonl --samples 20"""
@@ -59,6 +60,11 @@ def run(argv: Sequence[str]) -> int:
     scored = arguments.stride is not None or arguments.weights is not None or arguments.choices is not None
     if arguments.unwanted is not None and (scored or arguments.text is not None):
         raise UsageError("--unwanted counts continuations: leave out --text, --stride, --weights and --choices")
+    if arguments.beams is not None and (published or scored or arguments.unwanted is not None):
+        raise UsageError(
+            "--beams is for a run that writes translations or captions: leave out --stride, --weights, --choices and "
+            "--unwanted"
+        )
     with failures_of(arguments.run):
         if arguments.unwanted is not None:
             _count(arguments)
@@ -85,6 +91,12 @@ def _parser() -> Parser:
         "--trained-weights",
         action="store_true",
         help="without other options: take the weights as trained, not the average that the run validated with",
+    )
+    parser.add_argument(
+        "--beams",
+        type=int,
+        metavar="N",
+        help="write translations or captions by a beam search that keeps N texts (the run's generation.num_beams)",
     )
     parser.add_argument("--stride", type=int, metavar="N", help="tokens that a window scores (half of block_size)")
     parser.add_argument(
@@ -123,6 +135,7 @@ def _compare_with_guessing(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         trusted=arguments.trust,
         averaged=not arguments.trained_weights,
+        beams=arguments.beams,
         warn=warn,
     )
     say(validation.describe())
@@ -131,7 +144,7 @@ def _compare_with_guessing(arguments: argparse.Namespace) -> None:
             f"perplexity {perplexity(validation.loss):.3f}: the model is as uncertain as if it chose uniformly among "
             "this many tokens"
         )
-    if arguments.text is None and validation.samples is not None:
+    if arguments.text is None and arguments.beams is None and validation.samples is not None:
         _keep(validation.samples, Path(arguments.run))
 
 

@@ -13,6 +13,7 @@ from .sampling import sample_logits as sample_logits
 from .search import Constraint as Constraint
 from .search import Hypothesis as Hypothesis
 from .search import beam_search_generate as beam_search_generate
+from .search import beam_search_targets as beam_search_targets
 from .search import contrastive_generate as contrastive_generate
 from .sessions import LanguageModel as LanguageModel
 from .sessions import Session as Session

@@ -31,9 +31,9 @@ from ..random import Key, fold
 from .batches import BatchFields
 from .common.blocks import backward_blocks, check_unused, forward_blocks
 from .common.config import TransformerConfig, check_config
+from .common.continuation import Continuation, write_greedily
 from .common.cross_entropy import CrossEntropyModel
 from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
-from .common.greedy import write_greedily
 from .common.image_embedding import EmbedsImages, ImageEmbedCache, check_patches
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 
@@ -270,17 +270,20 @@ class Captioner(EmbedsImages, CrossEntropyModel):
         Returns:
             (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and the written ones.
         """
+        xp = array_module(images)
+        first = xp.full(len(images), start, dtype=xp.int32)
+        return write_greedily(self.begin(images), first, end=end, pad=self.config.pad_idx, most=max_new_tokens)
+
+    def begin(self, images: Array, *, copies: int = 1) -> Continuation:
+        """Begin ``copies`` texts about each of B images, in evaluation: B * copies texts without a token.
+
+        `minitrain.generation.beam_search_targets` chooses their tokens.
+        """
         memory, _ = self.encode(images)
-        past = self.new_past(len(images))
-        return write_greedily(
-            array_module(images),
-            lambda tokens: self.decode_next(tokens[:, None], memory, past)[:, -1],
-            len(images),
-            start=start,
-            end=end,
-            pad=self.config.pad_idx,
-            most=max_new_tokens,
-        )
+        if copies > 1:
+            memory = memory.repeat(copies, axis=0)  # (B * copies, patches, C)
+        past = self.new_past(len(memory))
+        return Continuation(lambda tokens: self.decode_next(tokens, memory, past), past, len(memory))
 
     def forward_flops(self) -> Flops:
         """Arithmetic of the forward of an image and a text of ``block_size`` tokens; see `minitrain.models.flops`."""

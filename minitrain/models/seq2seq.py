@@ -35,9 +35,9 @@ from ..random import Key, fold
 from .batches import BatchFields
 from .common.blocks import backward_blocks, check_unused, forward_blocks
 from .common.config import check_config
+from .common.continuation import Continuation, write_greedily
 from .common.cross_entropy import CrossEntropyModel
 from .common.embedding import EmbedCache, check_tokens, embed_backward, embed_forward, unpadded_lengths
-from .common.greedy import write_greedily
 from .flops import Flops, attention_flops, linear_flops, visible_pairs
 from .seq2seq_config import Seq2SeqConfig
 
@@ -273,16 +273,22 @@ class Seq2Seq(CrossEntropyModel):
         Returns:
             (B, 1 + n) int32 with n at most ``max_new_tokens``: the start token and the generated ones.
         """
+        xp = array_module(source)
+        first = xp.full(len(source), start, dtype=xp.int32)
+        return write_greedily(self.begin(source), first, end=end, pad=self.config.pad_idx, most=max_new_tokens)
+
+    def begin(self, source: Array, *, copies: int = 1) -> Continuation:
+        """Begin ``copies`` targets of each row of ``source`` (B, S), in evaluation: B * copies texts without a token.
+
+        `minitrain.generation.beam_search_targets` chooses their tokens.
+        """
         memory, lengths, _ = self.encode(source)
+        if copies > 1:
+            memory, source = memory.repeat(copies, axis=0), source.repeat(copies, axis=0)  # (B * copies, S, C), (…, S)
+            lengths = lengths.repeat(copies)
         past = self.new_past(len(source))
-        return write_greedily(
-            array_module(source),
-            lambda tokens: self.decode_next(tokens[:, None], memory, lengths, past, source=source)[:, -1],
-            len(source),
-            start=start,
-            end=end,
-            pad=self.config.pad_idx,
-            most=max_new_tokens,
+        return Continuation(
+            lambda tokens: self.decode_next(tokens, memory, lengths, past, source=source), past, len(source)
         )
 
     def forward_flops(self) -> Flops:

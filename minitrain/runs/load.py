@@ -141,6 +141,7 @@ def evaluate_run(
     device: str | None = None,
     trusted: bool = False,
     averaged: bool = True,
+    beams: int | None = None,
     warn: Warn = warn_user,
 ) -> Outcome:
     """What the run's newest model is worth on all of its held-out data, or on other data.
@@ -152,6 +153,7 @@ def evaluate_run(
         trusted: whether its settings may name a URL for checkpoints.
         averaged: whether to take averaged weights where the run validates with some, as `EMA` keeps them; ``False``
             takes the weights as they were trained.
+        beams: in place of ``generation.num_beams``, for a task that writes by beam search.
         warn: called with a sentence for each damaged checkpoint that is skipped.
 
     Returns:
@@ -159,16 +161,20 @@ def evaluate_run(
 
     Raises:
         CheckpointError: if the folder is no run, has no intact checkpoint, or they are of another model.
-        ConfigError: if its task takes no other data.
+        ConfigError: if its task takes no other data, or does not search with beams.
         DataError: if its data or its processor are damaged, or the processor cannot read the other data.
     """
     (model, processor, config, _), averaged_by, _ = _load(
         run_dir, device=device, trusted=trusted, averaged=averaged, warn=warn
     )
     if config is None:
+        if beams is not None:
+            raise ConfigError(f"beams={beams}: the run in {run_dir} was made in Python, and keeps no task to write for")
         return _evaluate_from_python(run_dir, model, processor, text, device or "cpu")
     task = config.the_task
     config = replace(config, device=device or config.device)
+    if beams is not None:
+        config = replace(config, generation=replace(config.generation, num_beams=beams))
     folder = RunFolder(run_dir)
     prepared = task.load(config, folder) if text is None else task.held_out(config, processor, text)
     return replace(task.evaluate(config, model, prepared), averaged_by=averaged_by)

@@ -47,6 +47,7 @@ class Captioning(CaptionTask):
     framed: ClassVar[bool] = True
     usual_model: ClassVar[str] = "captioner"
     usual_recipe: ClassVar[str] = "captioning"
+    searches: ClassVar[bool] = True
 
     def check(self, config: TaskSettings) -> None:
         """Check that data and model are for this task, and that a text has room beside its start and its end."""
@@ -62,14 +63,14 @@ class Captioning(CaptionTask):
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Measured:
-        """Loss, errors and scores of what the model writes about the test images, always the most likely token."""
+        """Loss, errors and scores of what the model writes about the test images."""
         split: CaptionSplit = prepared.data
         processor, records, measures = prepared.processor, split.records.test, word_measures()
         evaluator = Evaluator(
             model,
             EvaluationCaptions(split.test, config.trainer.batch_size),
             metrics=measures,
-            predict=lambda batch: describe_images(model, processor, batch.images),
+            predict=lambda batch: describe_images(config, model, processor, batch.images),
             device=config.device,
             precision=config.trainer.product_precision(),
         )
@@ -80,7 +81,7 @@ class Captioning(CaptionTask):
 
     def answer(self, config: TaskSettings, model: Any, processor: CaptionProcessor, text: str) -> str:
         """What the model writes about the image at a path."""
-        return describe_images(model, processor, to_device(processor.pictures.read(text), config.device))[0]
+        return describe_images(config, model, processor, to_device(processor.pictures.read(text), config.device))[0]
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out images: what the model writes, and what is right."""
@@ -94,7 +95,7 @@ class Captioning(CaptionTask):
         samples, found = prepared.data.test, []
         rows = evenly(len(samples), SHOWN)
         images = to_device(samples.collate([samples[row] for row in rows]).images, config.device)
-        for row, text in zip(rows, describe_images(model, prepared.processor, images), strict=True):
+        for row, text in zip(rows, describe_images(config, model, prepared.processor, images), strict=True):
             right = texts_of(samples, row)
             place = one_line(samples.records.place(int(samples.rows[row])))
             found.append(Made(f"image: {place}", " | ".join(map(one_line, right)), text, text in right))
@@ -107,7 +108,7 @@ class Captioning(CaptionTask):
         found: list[tuple[bool, int, str]] = []
         row = 0
         for batch in EvaluationCaptions(samples, config.trainer.batch_size):
-            said = describe_images(model, processor, to_device(batch.images, config.device))
+            said = describe_images(config, model, processor, to_device(batch.images, config.device))
             for text, right in zip(said, batch.references, strict=True):
                 found.append((text in right, row, text))
                 row += 1
@@ -125,9 +126,9 @@ class Captioning(CaptionTask):
         return paths
 
 
-def describe_images(model: Any, processor: CaptionProcessor, images: Any) -> list[str]:
+def describe_images(config: TaskSettings, model: Any, processor: CaptionProcessor, images: Any) -> list[str]:
     """What the model writes about images (B, C, H, W) on its device."""
-    return written(model, processor.tokenizer, images, processor.block_size)
+    return written(model, processor.tokenizer, images, processor.block_size, config.generation)
 
 
 def look(model: Any, processor: CaptionProcessor, image: Any, device: str) -> list[tuple[str, Any]]:

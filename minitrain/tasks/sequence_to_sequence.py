@@ -25,6 +25,7 @@ from ..errors import DataError
 from ..folder import RunFolder
 from ..folder.names import PLOTS
 from ..formats import one_line
+from ..generation import beam_search_targets
 from ..models.seq2seq import Seq2Seq
 from ..models.seq2seq_config import Seq2SeqConfig
 from ..plotting.alignment import plot_alignment
@@ -37,6 +38,7 @@ from .records.pairs import PairProcessor, build_processor
 from .records.split import RecordSplit, check_fingerprints, check_there, describe_split, open_split, save_split
 from .records.translations import EvaluationPairs, Written, copied, measures_of, signatures, worst_pairs
 from .settings.data import DataSection
+from .settings.generation import GenerationConfig
 from .settings.model import register_model
 from .settings.records import PairsConfig
 from .task import Prepared, Task, TaskSettings, evenly, register_task
@@ -71,6 +73,7 @@ class SequenceToSequence(Task):
     data_kinds: ClassVar[tuple[str, ...]] = ("pairs",)
     usual_model: ClassVar[str] = "seq2seq"
     usual_recipe: ClassVar[str] = "copy"
+    searches: ClassVar[bool] = True
 
     def check_data(self, data: DataSection) -> None:
         """Check that the files are there."""
@@ -117,7 +120,7 @@ class SequenceToSequence(Task):
         if data.max_tokens is None:
             loader: Any = samples.loader(config.trainer.batch_size, seed=config.seed)
         else:
-            loader = samples.bucket_loader(data.max_tokens, seed=config.seed)
+            loader = samples.bucket_loader(data.max_tokens, seed=config.seed, buckets=data.buckets)
         return PrefetchLoader(loader, data.prefetch) if data.prefetch else loader
 
     def samples(self, config: TaskSettings, prepared: Prepared) -> TextPairs:
@@ -132,11 +135,11 @@ class SequenceToSequence(Task):
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Measured:
-        """Loss, error rates and scores of what the model writes for the test pairs, always the most likely token."""
+        """Loss, error rates and scores of what the model writes for the test pairs."""
         processor, records = prepared.processor, prepared.data.records.test
         pairs = EvaluationPairs(prepared.data.test, config.trainer.batch_size)
         measures = measures_of(processor)
-        predict = Written(partial(translate_batch, model, processor, device=config.device))
+        predict = Written(partial(translate_batch, config, model, processor))
         evaluator = Evaluator(
             model,
             pairs,
@@ -159,7 +162,7 @@ class SequenceToSequence(Task):
         if not 0 < len(ids) <= processor.block_size:
             raise DataError(f"the text has {len(ids)} tokens, and the model reads 1 to {processor.block_size}")
         source = pad_rows([ids], processor.source.special_id(PAD))
-        return translate(model, processor, source, device=config.device)[0]
+        return translate(config, model, processor, source)[0]
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
         """Some held-out pairs with what the model makes of them."""
@@ -174,7 +177,7 @@ class SequenceToSequence(Task):
         chosen = evenly(len(samples), SHOWN)
         source = samples.collate([samples[index] for index in chosen]).source
         found = []
-        for index, text in zip(chosen, translate(model, prepared.processor, source, device=config.device), strict=True):
+        for index, text in zip(chosen, translate(config, model, prepared.processor, source), strict=True):
             row = samples.records[int(samples.rows[index])]
             right = texts_in(row["target"])
             found.append(Made(row["source"], " | ".join(right), text, text in right))
@@ -203,21 +206,27 @@ class SequenceToSequence(Task):
         return f"{describe_split(prepared.data.records, 'pairs', source, prepared.data[1:])} ({sizes} different tokens)"
 
 
-def translate_batch(model: Any, processor: PairProcessor, batch: Any, *, device: str) -> list[str]:
+def translate_batch(config: TaskSettings, model: Any, processor: PairProcessor, batch: Any) -> list[str]:
     """What the model makes of the sources of a batch."""
-    return translate(model, processor, to_numpy(batch.source), device=device)
+    return translate(config, model, processor, to_numpy(batch.source))
 
 
-def translate(model: Any, processor: PairProcessor, source: NDArray[np.int32], *, device: str) -> list[str]:
-    """What the model makes of sources (B, S), always the most likely token."""
-    target = processor.target
-    return written(model, target, to_device(source, device), processor.block_size)
+def translate(config: TaskSettings, model: Any, processor: PairProcessor, source: NDArray[np.int32]) -> list[str]:
+    """What the model makes of sources (B, S)."""
+    inputs = to_device(source, config.device)
+    return written(model, processor.target, inputs, processor.block_size, config.generation)
 
 
-def written(model: Any, tokenizer: Any, inputs: Any, most: int) -> list[str]:
-    """The texts that a model writes to each of its inputs, always the most likely of at most ``most`` tokens."""
+def written(model: Any, tokenizer: Any, inputs: Any, most: int, how: GenerationConfig) -> list[str]:
+    """The texts of at most ``most`` tokens that a model writes to each of its inputs, as ``how`` says."""
     begin, end, pad = (tokenizer.special_id(name) for name in (BOS, EOS, PAD))
-    rows = to_numpy(model.generate(inputs, start=begin, end=end, max_new_tokens=most))[:, 1:]  # without the start token
+    rows: Any  # (B, n) or B rows (n,): token ids
+    if how.num_beams == 1:
+        rows = to_numpy(model.generate(inputs, start=begin, end=end, max_new_tokens=most))[:, 1:]
+    else:
+        beams: dict[str, Any] = {"num_beams": how.num_beams, "length_penalty": how.length_penalty}
+        found = beam_search_targets(model, inputs, start=begin, end=end, max_new_tokens=most, **beams)
+        rows = [best.tokens for best, *_ in found]
     return [tokenizer.decode(row[(row != end) & (row != pad)]) for row in rows]
 
 

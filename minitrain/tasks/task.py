@@ -83,6 +83,7 @@ class Task(ABC):
         usual_recipe: the recipe of ``minitrain train task=NAME`` alone; empty for none.
         models_of: the task whose models it trains, if it is another one.
         models_of_data: the usual models of kinds of data that need another than ``usual_model``.
+        searches: whether its models write by beam search, as ``generation.num_beams`` says.
     """
 
     name: ClassVar[str]
@@ -91,6 +92,7 @@ class Task(ABC):
     usual_recipe: ClassVar[str] = ""
     models_of: ClassVar[str] = ""
     models_of_data: ClassVar[Mapping[str, str]] = {}
+    searches: ClassVar[bool] = False
 
     @classmethod
     def usual_parts(cls, data: str | None, model: str | None) -> tuple[str, str]:
@@ -114,6 +116,12 @@ class Task(ABC):
             others = ", ".join(name for name, kind in MODELS.items() if kind.task == own)
             raise ConfigError(
                 f"model.name={config.model.name} is for task={task}; task={self.name} trains {others or 'none yet'}"
+            )
+        if config.generation.num_beams > 1 and not self.searches:
+            others = ", ".join(name for name, kind in TASKS.items() if kind.searches)
+            raise ConfigError(
+                f"generation.num_beams={config.generation.num_beams} must be 1 with task={self.name}; beams are for "
+                f"{others}"
             )
 
     def check_data(self, data: DataSection) -> None:  # noqa: B027 (nothing to look at is fine)

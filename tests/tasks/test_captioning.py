@@ -89,8 +89,10 @@ def test_two_runs_are_compared(trained: Path, tmp_path: Path) -> None:
 def test_a_batch_is_described_like_its_images_alone(trained: Path) -> None:
     loaded = load_run(trained)
     images = np.concatenate([loaded.processor.pictures.array(one.transpose(2, 0, 1)) for one, _ in halves(5, seed=1)])
-    together = describe_images(loaded.model, loaded.processor, images)
-    assert together == [describe_images(loaded.model, loaded.processor, images[i : i + 1])[0] for i in range(5)]
+    together = describe_images(loaded.config, loaded.model, loaded.processor, images)
+    assert together == [
+        describe_images(loaded.config, loaded.model, loaded.processor, images[i : i + 1])[0] for i in range(5)
+    ]
 
 
 def test_the_weights_of_what_is_written_are_shares_of_the_patches(trained: Path) -> None:
@@ -101,7 +103,7 @@ def test_the_weights_of_what_is_written_are_shares_of_the_patches(trained: Path)
         assert weights.shape == (4,)
         assert weights.sum() == pytest.approx(1, abs=1e-5)
     words = [word for word, _ in found if word != "end"]
-    assert " ".join(words).split() == describe_images(loaded.model, loaded.processor, image)[0].split()
+    assert " ".join(words).split() == describe_images(loaded.config, loaded.model, loaded.processor, image)[0].split()
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

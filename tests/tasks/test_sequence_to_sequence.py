@@ -16,6 +16,7 @@ from minitrain.data import MemoryRecords
 from minitrain.data.encoded.pairs import TextPairs
 from minitrain.errors import ConfigError, DataError
 from minitrain.folder import RunFolder
+from minitrain.generation import beam_search_targets
 from minitrain.inside import capture
 from minitrain.plotting import plot_alignment
 from minitrain.runs import (
@@ -122,6 +123,53 @@ def test_a_model_answers(trained: Path, capsys: pytest.CaptureFixture[str]) -> N
     for prompt, says in {"xyz": "'x' in the text 'xyz' is not among", "abcabca": "the text has 7 tokens"}.items():
         assert main(["generate", str(trained), "--prompt", prompt]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_beams(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Samples, answers and evaluations write by beam search; ``minitrain eval --beams`` does it for a finished run."""
+    path = table(tmp_path)
+    beams = {"num_beams": 3, "length_penalty": 0.5}
+    run = start_run(small(tmp_path / "run", path, generation=beams, optimizer={"learning_rate": 0.03}))
+    run.train()
+    config, model, processor = run.config, run.trainer.model, run.prepared.processor
+    begin, end = processor.target.special_id("<bos>"), processor.target.special_id("<eos>")
+    texts = [pair for pair, _ in dict.fromkeys(PAIRS)]
+    for text in texts:
+        source = np.array([processor.source.encode(text)], np.int32)
+        search: dict[str, Any] = {"max_new_tokens": 6, "num_beams": 3, "length_penalty": 0.5}
+        ((best,),) = beam_search_targets(model, source, start=begin, end=end, **search)
+        written = processor.target.decode([token for token in best.tokens if token != end])
+        assert config.the_task.answer(config, model, processor, text) == written
+    searched = evaluate_run(tmp_path / "run")
+    assert evaluate_run(tmp_path / "run", beams=3).values == searched.values
+    greedy = evaluate_run(tmp_path / "run", beams=1)
+    assert greedy.loss == searched.loss
+    assert greedy.values != searched.values
+    kept = (tmp_path / "run" / "evaluation.jsonl").exists()
+    assert main(["eval", str(tmp_path / "run"), "--beams", "3"]) == 0
+    assert searched.describe().split("\n")[0] in capsys.readouterr().out
+    assert (tmp_path / "run" / "evaluation.jsonl").exists() == kept
+    assert main(["eval", str(tmp_path / "run"), "--beams", "0"]) == 2
+    assert "generation.num_beams must be between 1 and 64" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path / "run"), "--beams", "2", "--stride", "4"]) == 2
+    assert "--beams is for a run that writes" in capsys.readouterr().err
+
+
+def test_beams_are_for_tasks_that_search() -> None:
+    with pytest.raises(
+        ConfigError, match=r"num_beams=2 must be 1 with task=classification; beams are for .*captioning"
+    ):
+        RunConfig.from_dict({"task": "classification", "data": {"path": "x"}, "generation": {"num_beams": 2}})
+
+
+def test_more_buckets_less_padding(tmp_path: Path) -> None:
+    """Pairs of similar lengths are together, so the batches are fewer."""
+    path = table(tmp_path)
+    steps = []
+    for buckets in (1, 8):
+        run = start_run(small(tmp_path / str(buckets), path, data={"buckets": buckets}))
+        steps.append(run.config.the_task.loader(run.config, run.prepared).steps_per_epoch)
+    assert steps[1] < steps[0]
 
 
 def test_two_runs_are_compared(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

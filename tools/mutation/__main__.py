@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found.append(Part(name, chosen, len(chosen) == len(functions)))
     if not found:
         names = [name for functions in every.values() for name in functions]
-        print(f"nothing is called {' or '.join(arguments.names)}; there are {', '.join(names)}", file=sys.stderr)
+        near = [one for name in arguments.names for one in get_close_matches(name, names, n=3, cutoff=0)]
+        print(f"nothing is called {' or '.join(arguments.names)}; near it are {', '.join(near)}", file=sys.stderr)
         return 2
     if arguments.list:
         for part in found:

@@ -25,6 +25,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "generation.search.phrases": ("generation/search/test_phrases.py",),
         "generation.search.prompts": ("generation/search/test_prompts.py",),
         "generation.search.settings": ("generation/search/test_settings.py",),
+        "generation.search.targets": ("generation/search/test_targets.py",),
         "generation.sessions.cached": ("generation/sessions/test_cached_session.py",),
         "generation.sessions.choice": ("generation/sessions/test_choice.py",),
         "generation.sessions.kernel": ("generation/sessions/test_kernel_session.py",),

@@ -127,7 +127,7 @@ class _Row:
 
     def __init__(self, index: int, prompt: Tokens, slots: list[int], settings: BeamSettings) -> None:
         self.index, self.prompt, self.slots, self.settings = index, prompt, slots, settings
-        root = Beam((), 0.0, 0, slots[0])
+        root = Beam(slot=slots[0])
         self.groups = [BeamGroup(settings, root) for _ in range(settings.num_beam_groups)]
         self.beams = [root]
         self._start = 0  # of the context

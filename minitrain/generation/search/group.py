@@ -27,10 +27,10 @@ class Beam:
         slot: of the session, where its tokens are, or those of the beam it continues.
     """
 
-    tokens: tuple[int, ...]
-    log_probability: float
-    state: int
-    slot: int
+    tokens: tuple[int, ...] = ()
+    log_probability: float = 0.0
+    state: int = 0
+    slot: int = 0
 
 
 class BeamGroup:

@@ -96,6 +96,11 @@ class KeyValues:
         for mine, others in zip(self.all(), other.all(), strict=True):
             mine[...] = others
 
+    def select(self, rows: Array) -> None:
+        """Make sequence ``i`` what sequence ``rows[i]`` was; ``rows`` is (B,) integers."""
+        for kept in self.all():  # keys, and values
+            kept[...] = kept[rows]  # indexing with an array copies
+
     def keep_last(self, sequence: int) -> None:
         """Give all sequences the last position of one of them, of which they may differ."""
         row = self.length - self._first - 1

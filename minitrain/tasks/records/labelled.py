@@ -122,7 +122,14 @@ def training_loader(samples: Any, config: TaskSettings) -> Any:
         loader = samples.loader(size, seed=config.seed, workers=data.workers)
     elif data.max_tokens is not None:
         lengths = samples.lengths[:, 0]
-        loader = BucketLoader(samples, lengths, max_tokens=data.max_tokens, seed=config.seed, collate=samples.collate)
+        loader = BucketLoader(
+            samples,
+            lengths,
+            max_tokens=data.max_tokens,
+            seed=config.seed,
+            buckets=data.buckets,
+            collate=samples.collate,
+        )
     else:
         loader = samples.loader(size, seed=config.seed)
     return PrefetchLoader(loader, data.prefetch) if data.prefetch else loader

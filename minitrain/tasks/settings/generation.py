@@ -1,4 +1,4 @@
-"""How a language model writes the sample at the end of its run."""
+"""How a run writes texts: the sample of a language model, and translations and captions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ class GenerationConfig(Section):
     top_k: int | None = setting(None, "Choose among this many of the most likely tokens; null chooses among all.")
     top_p: float | None = setting(
         None, "Choose among the most likely tokens that have this share of the probability; null chooses among all."
+    )
+
+    num_beams: int = setting(
+        1,
+        "Texts that a beam search keeps, for translations and captions; 1 always takes the most likely token.",
+        at_least=1,
+        at_most=64,
+    )
+    length_penalty: float = setting(
+        1.0,
+        "With beams: above 0, longer texts are better than with 0; below 0, shorter ones.",
+        at_least=-50,
+        at_most=50,
     )
 
     def check(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...settings.section import setting
 from .data import register_data
 from .pictures import PicturesConfig
-from .records import RecordsConfig
+from .records import BUCKETS, RecordsConfig
 
 
 @register_data("images")
@@ -35,3 +35,4 @@ class LabelledTextConfig(RecordsConfig):
         "Tokens, padding included, in a batch of texts of similar lengths; null takes trainer.batch_size texts.",
         at_least=1,
     )
+    buckets: int = setting(8, BUCKETS, at_least=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ...settings.section import setting
 from .data import DataSection, register_data
 
+BUCKETS = "With max_tokens, groups of similar lengths, one for each batch: more of them, less padding and less mixing."
+
 
 class RecordsConfig(DataSection):
     """The settings that all data in records share."""
@@ -55,6 +57,7 @@ class PairsConfig(RecordsConfig):
         "Tokens, padding included, in a batch of pairs of similar lengths; null takes trainer.batch_size pairs.",
         at_least=1,
     )
+    buckets: int = setting(8, BUCKETS, at_least=1)
 
     def check(self) -> None:
         """Check what belongs together."""

@@ -14,6 +14,7 @@ from minitrain.backend import to_device, to_numpy, use_precision
 from minitrain.generation import SamplingParams, generate
 from minitrain.generation.search.beam import beam_search_generate
 from minitrain.generation.search.contrastive import contrastive_generate
+from minitrain.generation.search.targets import beam_search_targets
 from minitrain.generation.speculative.decode import speculative_generate
 from minitrain.nn import pack
 from minitrain.optim import ExponentialAverage, clip_by_global_norm, clip_without_waiting
@@ -189,3 +190,14 @@ def test_others_write_the_same(gpu: EmulatedDevice, name: str) -> None:
         return model.generate(to_device(batch[0], device), start=1, end=2, max_new_tokens=4)
 
     assert_same_bits(run("cuda"), run("cpu"))
+
+
+@pytest.mark.parametrize("name", ["seq2seq", "seq2seq, pointer", "captioner"])
+def test_others_search_the_same(gpu: EmulatedDevice, name: str) -> None:
+    def run(device: str) -> Any:
+        model, batch = stir(KINDS[name].build(seed=1)).to(device), KINDS[name].batch(3)
+        return beam_search_targets(model, to_device(batch[0], device), start=1, end=2, num_beams=3, max_new_tokens=4)
+
+    for found, expected in zip(*map(chain.from_iterable, (run("cuda"), run("cpu"))), strict=True):
+        np.testing.assert_array_equal(found.tokens, expected.tokens)
+        assert found.score == pytest.approx(expected.score, rel=1e-6)

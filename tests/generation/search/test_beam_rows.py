@@ -9,6 +9,7 @@ import pytest
 
 from minitrain.errors import ConfigError, TokenError
 from minitrain.generation import beam_search_generate
+from minitrain.generation.search import beam
 from tests.helpers.decoding.plain_decoding import plain_beam_search
 from tests.helpers.decoding.tiny_language_models import CountingSession, TableModel
 
@@ -77,3 +78,22 @@ def test_errors_free_the_slots() -> None:
         beam_search_generate(session, [[0], [1]], num_beams=2, max_new_tokens=1, constraints=[2])
     assert session.used() == [1]
     assert session.length(1) == 2
+
+
+def test_a_session_of_its_own_has_slots_for_some_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For about 32 beams at once: the others wait."""
+    opened = []
+
+    def open_session(model: Any, slots: int, *, device: str) -> Any:
+        assert device == "cpu"
+        opened.append(slots)
+        return CountingSession(model, slots)
+
+    monkeypatch.setattr(beam, "open_session", open_session)
+    model = TableModel(V, 64, 0)
+    many = [[token % V] for token in range(40)]
+    found = beam_search_generate(model, many, num_beams=3, max_new_tokens=2)
+    assert [len(row) for row in found] == [1] * 40
+    beam_search_generate(model, many[:2], num_beams=3, max_new_tokens=2)
+    beam_search_generate(model, many[:1], num_beams=40, max_new_tokens=2)
+    assert opened == [30, 6, 40]

@@ -138,3 +138,25 @@ def test_memory() -> None:
         assert past._memory.shape == (2, 1, rows, HEADS, WIDTH)
         assert past.all()[0].dtype == dtype
     assert KeyValues(3000, 1, 1, np.empty(0), batch=4)._memory.shape == (2, 4, 3000, 1, 1)
+
+
+@given(
+    length=st.integers(0, 5),
+    rows=st.lists(st.integers(0, 3), min_size=4, max_size=4),
+    window=st.sampled_from([None, 1]),
+)
+def test_selected_sequences(length: int, rows: list[int], window: int | None) -> None:
+    """Each becomes what another was, and goes on from there."""
+    k, v = np.random.default_rng(length).standard_normal((2, 4, length + 1, HEADS, WIDTH)).astype(np.float32)
+    past = KeyValues(700, HEADS, WIDTH, k, window=window, batch=4)
+    past.extend(np.repeat(k[:, :1], 300, axis=1), np.repeat(v[:, :1], 300, axis=1))
+    dropped = past.length - past.all()[0].shape[1]
+    past.extend(k[:, :length], v[:, :length])
+    before = [one.copy() for one in past.all()]
+    past.select(np.array(rows))
+    assert past.length == 300 + length
+    assert np.array_equal(past.all(), [one[rows] for one in before])
+    found = past.extend(k[:, length:], v[:, length:])
+    assert np.array_equal(found[0], np.concatenate([before[0][rows], k[:, length:]], axis=1))
+    assert np.array_equal(found[1], np.concatenate([before[1][rows], v[:, length:]], axis=1))
+    assert dropped == 0 or window is not None
