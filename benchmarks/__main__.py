@@ -30,7 +30,7 @@ Result = dict[str, Any]
 
 
 class Options(NamedTuple):
-    """What was asked for."""
+    """The arguments."""
 
     rounds: int | None
     threads: int | None

@@ -111,7 +111,7 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """What the columns mean, and whether the rival is missing."""
+    """The meaning of the columns, and whether the rival is missing."""
     lines = ["float32, bfloat16, int8: minitrain's weights; reads: the weights are read, nothing is computed"]
     if "transformers" not in result["lines"][0]["seconds"]:
         lines.append("transformers was left out: it needs torch and transformers (pip install 'minitrain[peers]')")

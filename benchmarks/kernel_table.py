@@ -22,7 +22,7 @@ SHAPES = SIZES | {
     f"T={T}": Size(1, 8, 512, T, 2, 65, steps=1, rounds=1)
     for T in (64, *ATTENTION_LENGTHS)
 }
-"""What arguments are drawn for: the models of the benchmarks, and shapes of their own."""
+"""The shapes for which arguments are drawn: the models of the benchmarks, and shapes of their own."""
 
 
 class Draw:
@@ -99,7 +99,7 @@ class Row(NamedTuple):
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """What is timed."""
+        """The calls that are timed."""
         return ("forward", "backward") if self.differentiable else ("call",)
 
 
@@ -247,7 +247,7 @@ def twins_of(row: Row) -> list[str]:
 
 
 def functions_of(row: Row) -> dict[str, Any]:
-    """What is timed, by direction."""
+    """The calls that are timed, by direction."""
     import minitrain.ops
 
     functions = [function_of(row)]
@@ -262,7 +262,7 @@ def kernel_of(function: Any) -> Any:
 
 
 def minitrain_calls(row: Row, size: Size) -> Calls:
-    """What is timed of minitrain, ready to be called again and again."""
+    """The calls of minitrain that are timed, ready to be repeated."""
     import minitrain.ops
 
     draw, forward = Draw(size), function_of(row)

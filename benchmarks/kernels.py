@@ -1,4 +1,4 @@
-"""What each kernel twin buys: its time against its readable reference and against PyTorch.
+"""The gain of each kernel twin: its time against its readable reference and against PyTorch.
 
     python -m benchmarks.kernels --sizes char,baby --ops layer_norm,gelu
 
@@ -119,7 +119,7 @@ def compare(row: Row, size: str, direction: str, replies: Mapping[str, list[Repl
 
 
 def memory_of(reply: Reply) -> dict[str, float | None]:
-    """What a program held at most, in MB: in physical memory before and after its first calls, and in the pool."""
+    """The most memory that a program held, in MB: physical before and after its first calls, and in the pool."""
     return {key: reply[key] for key in ("rss_before_mb", "peak_rss_mb", "pool_mb")}
 
 

@@ -1,4 +1,4 @@
-"""What minitrain sets out to reach on a CPU, and whether a run of the benchmarks reached it.
+"""The aims of minitrain on a CPU, and whether a run of the benchmarks reached them.
 
 A goal is a figure of one section of ``python -m benchmarks``, with the value to reach and a value beyond. Times are
 told as ratios, PyTorch's over minitrain's, the better of its programs; 1.2x means that minitrain is 1.2 times as fast.
@@ -162,7 +162,7 @@ def exponent(result: Result, curve: str) -> Measured:
 
 
 def speedup(result: Result) -> Measured:
-    """What a second thread buys a step."""
+    """The gain of a second thread in a step."""
     return Spread(**result["speedup"]["minitrain"])
 
 

@@ -1,4 +1,4 @@
-"""What choosing a token costs beside the model: ``python -m benchmarks.sampling_cost``.
+"""The cost of choosing a token beside the model: ``python -m benchmarks.sampling_cost``.
 
 The session is a stub that returns prepared logits, so all of the time is that of the engine.
 """

@@ -1,4 +1,4 @@
-"""What a step costs as batch and sequence grow: times, fitted exponents, and a plot with both axes logarithmic.
+"""The cost of a step as batch and sequence grow: times, fitted exponents, and a plot with both axes logarithmic.
 
 The model is ``baby`` with room for 2048 positions. Arithmetic of the layers is linear in tokens, that of attention
 quadratic in the length of a sequence; a cost that grows faster has a mistake in it.

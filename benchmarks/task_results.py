@@ -1,4 +1,4 @@
-"""What the recipes of all tasks end with, over several seeds. It can be stopped and continued: ``make results``.
+"""The results of the recipes of all tasks, over several seeds. It can be stopped and continued: ``make results``.
 
     python -m benchmarks.task_results copy digits shapes --seeds 1    # no download, a minute each
     python -m benchmarks.task_results g2p                             # three seeds
@@ -29,7 +29,7 @@ from .output import out_file
 
 
 class Goal(NamedTuple):
-    """What a recipe is to end with.
+    """The aim of a recipe.
 
     Attributes:
         measure: a measure of its outcome.

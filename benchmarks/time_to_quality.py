@@ -94,7 +94,7 @@ class Race:
         return reply["val_loss"] > self.goal  # type: ignore[no-any-return]
 
     def result(self, seed: int) -> dict[str, Any]:
-        """What came out, for the JSON file."""
+        """The result for the JSON file."""
         reached = first_at(self.curve, self.goal)
         return {
             "program": self.worker.name,

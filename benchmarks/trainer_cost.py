@@ -1,4 +1,4 @@
-"""What the trainer itself costs a step: a model that computes nothing, under the trainer and under a bare loop.
+"""The cost of the trainer itself in a step: a model that computes nothing, under the trainer and under a bare loop.
 
     python -m benchmarks.trainer_cost
 

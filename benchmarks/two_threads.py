@@ -1,4 +1,4 @@
-"""What a second thread buys: a ``baby`` step, and matrix products alone, on one thread and on two, in turn."""
+"""The gain of a second thread: a ``baby`` step, and matrix products alone, on one thread and on two, in turn."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ class WorkerError(MinitrainError):
 _CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""What steers a terminal instead of being shown: control characters, marks that turn the direction of text, and halves
-of surrogate pairs. Tabs and line breaks are text."""
+"""Characters that steer a terminal instead of being shown: control characters, marks that turn the direction of text,
+and halves of surrogate pairs. Tabs and line breaks are text."""
 _PASSWORD = re.compile(r"(\w[\w+.-]*://)[^/@:\s]*:(?!\d+/)\S*@")  # not the port of host:8080/folder@home
 
 
@@ -75,8 +75,8 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     """The one of ``known`` that is spelled most like ``name``, for a message; ``None`` if none is near.
 
     Args:
-        name: what was given.
-        known: what there is.
+        name: the name that was given.
+        known: the names that exist.
         cutoff: how alike they must be, from 0 to 1.
     """
     import difflib  # only when something has gone wrong

@@ -62,7 +62,7 @@ def file_error(what: str, path: str | os.PathLike[str], error: OSError) -> FileE
     Args:
         what: what was tried, e.g. ``"write"``; the message begins ``cannot <what> <path>``.
         path: the file or folder the user knows about (not a temporary name).
-        error: what the operating system said.
+        error: the error of the operating system.
     """
     reason = _ADVICE.get(error.errno or 0) or error.strerror or str(error)
     if what == "read" and error.errno == errno.ENOENT:
@@ -216,7 +216,7 @@ def require_regular(path: str | os.PathLike[str], mode: int) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """What an ``st_mode`` stands for, in words."""
+    """The kind of file that an ``st_mode`` stands for, in words."""
     kinds = {
         stat.S_IFREG: "a regular file",
         stat.S_IFDIR: "a folder",
@@ -253,7 +253,7 @@ def read_file(path: str | os.PathLike[str], limit: int, *, links: bool = True) -
 
 
 def parse_json(content: bytes, *, containers: int = 100_000) -> Any:
-    """What JSON says, in memory that its length explains.
+    """Parse JSON, in memory that its length explains.
 
     Args:
         content: the text, in UTF-8.

@@ -1,4 +1,4 @@
-"""What a saved state may hold, declared by its owner, and the one function that checks it.
+"""The values that a saved state may hold, declared by its owner, and the one function that checks it.
 
 An owner (an optimizer, a schedule, a loader, a callback) says what it writes::
 
@@ -25,10 +25,10 @@ LARGEST_COUNT = 2**53
 
 
 class Kind(Protocol):
-    """What a value may be."""
+    """The kind of a value."""
 
     def problem(self, value: Any) -> str | None:
-        """What the value should have been, if it is something else; completes "it must be"."""
+        """The expected kind, if the value is of another; completes "it must be"."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""What developers of minitrain run beside its tests and benchmarks."""
+"""Tools for developers of minitrain, beside its tests and benchmarks."""

@@ -17,7 +17,7 @@ WIDTH = 116  # characters in a line of a page
 
 
 def answer(code: str, name: str) -> str:
-    """What the checker says about a wrong backward, with long lines folded.
+    """The checker's report on a wrong backward, with long lines folded.
 
     Args:
         code: a program that checks the backward.

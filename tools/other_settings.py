@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "generic": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
     **{name: {"MINITRAIN_BLAS": name} for name in CANDIDATES},
 }
-"""What is set, by a name for it. ``avx2`` hides AVX-512, and ``generic`` all that not every x86-64 processor has."""
+"""The environments, by name. ``avx2`` hides AVX-512, and ``generic`` all that not every x86-64 processor has."""
 PART = (
     "tests/kernels",
     "tests/ops/test_ops.py",

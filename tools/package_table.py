@@ -72,7 +72,7 @@ def table() -> str:
 
 
 def first_sentence(name: str) -> str:
-    """What the docstring of a package or module says first."""
+    """The first sentence in the docstring of a package or module."""
     path = ROOT / "minitrain" / name / "__init__.py"
     path = path if path.exists() else path.parent.with_suffix(".py")
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""

@@ -36,7 +36,7 @@ class Timed(NamedTuple):
 
 @dataclass(frozen=True)
 class Cores:
-    """What a machine's threads cost and share.
+    """The properties of a machine's threads: their costs, and the resources that they share.
 
     Attributes:
         bandwidth_1: bytes per second of one thread.
@@ -71,7 +71,7 @@ class Cores:
         return max(work, self._memory(call, parts)) + self.launch(parts)
 
     def limit(self, call: Timed, threads: int) -> str:
-        """What keeps the call from ``threads`` times the speed, in one word or two."""
+        """The limit that keeps the call from ``threads`` times the speed, in one word or two."""
         if call.split is None:
             return "one thread"
         if call.split.parts(threads) < threads:

@@ -1,4 +1,4 @@
-"""What more cores would bring: a model fitted on one and two threads, checked on two, told for 16 and 64.
+"""The gain of more cores: a model fitted on one and two threads, checked on two, told for 16 and 64.
 
     python -m benchmarks.cores --configs char,baby --saturation 200
 

@@ -1,4 +1,4 @@
-"""What a part tells the report while it runs: lines of JSON in a file that the parent reads along."""
+"""Messages of a part to the report while it runs: lines of JSON in a file that the parent reads along."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def say(text: str) -> None:
 
 
 def setting(facts: dict[str, str]) -> None:
-    """What the report was measured on."""
+    """The machine that the report was measured on."""
     _emit({"kind": "setting", "setting": facts})
 
 
 def begin(key: str) -> None:
-    """What is tried next: if the process ends now, the report says that this ended it."""
+    """The next attempt: if the process ends now, the report says that this ended it."""
     _emit({"kind": "begin", "key": key})
 
 

@@ -62,7 +62,7 @@ class Place:
         self.cupy.get_default_memory_pool().free_all_blocks()
 
     def cudnn(self) -> Any:
-        """What stands in for the package ``cudnn``: nothing on a card."""
+        """The stand-in for the package ``cudnn``: nothing on a card."""
         if not self.emulated:
             return None
         from minitrain.testing.cuda.fake.products import emulated_cudnn

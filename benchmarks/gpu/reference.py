@@ -58,7 +58,7 @@ def reference(emulated: bool) -> list[float]:
 
 
 def described(work: Workload) -> dict[str, Any]:
-    """What the losses depend on."""
+    """The settings that the losses depend on."""
     size = work.size
     return {"model": work.model(), "batch": size.batch_size, "steps": size.steps, "lr": LEARNING_RATE}
 

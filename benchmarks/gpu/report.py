@@ -68,7 +68,7 @@ class Report:
         self.parts[part] = {"state": state, "seconds": round(seconds, 1), "why": why}
 
     def bad(self) -> list[str]:
-        """What did not go well: parts that did not end, and rows whose result says that something is wrong."""
+        """The failures: parts that did not end, and rows whose result says that something is wrong."""
         parts = [f"{name}: {part['state']}" for name, part in self.parts.items() if part["state"] != "done"]
         rows = {
             f"{title}, {key}": str(row.get("result", ""))

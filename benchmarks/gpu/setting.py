@@ -1,4 +1,4 @@
-"""What a report was measured on: the card, its driver and clock, versions, and the commit."""
+"""The machine of a report: the card, its driver and clock, versions, and the commit."""
 
 from __future__ import annotations
 

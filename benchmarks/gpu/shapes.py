@@ -1,4 +1,4 @@
-"""What is trained and decoded, and the small shapes that stand in for it where no card is there."""
+"""The models that are trained and decoded, and the small shapes that stand in for them where no card is there."""
 
 from __future__ import annotations
 

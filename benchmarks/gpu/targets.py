@@ -1,4 +1,4 @@
-"""What is to be reached, from the issue of the GPU backend, and what the cost model predicts."""
+"""The aims of the report, from the issue of the GPU backend, and the predictions of the cost model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a case is."""
+"""A case for the checkers."""
 
 from __future__ import annotations
 

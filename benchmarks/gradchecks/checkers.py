@@ -18,7 +18,7 @@ FAST = 1000  # inputs and outputs from which PyTorch's check needs fast_mode: th
 
 
 class Verdict(NamedTuple):
-    """What a checker says about a case."""
+    """The verdict of a checker on a case."""
 
     accepted: bool | None
     """None if the case cannot exist there."""

@@ -31,7 +31,7 @@ AVERAGE_BY_CHANCE = 1 / math.log(2)
 
 @dataclass(frozen=True)
 class Exposure:
-    """What a model knows of one canary.
+    """The exposure of one canary.
 
     Attributes:
         canary: the canary.

@@ -20,7 +20,7 @@ from ..random import Key, random_bits
 
 @dataclass(frozen=True)
 class Extraction:
-    """What came of attempts to extract a text.
+    """The result of attempts to extract a text.
 
     Attributes:
         attempts: how many prefixes were tried.

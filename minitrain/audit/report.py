@@ -19,7 +19,7 @@ LISTED = 20
 
 @dataclass(frozen=True)
 class Audit:
-    """What a model remembers of its training text.
+    """The result of an audit of what a model remembers.
 
     Attributes:
         exposures: of each planted canary; none if none were planted.

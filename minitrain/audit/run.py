@@ -45,7 +45,7 @@ def audit_run(
         windows: windows of each text for membership, at most.
         others: other secrets that each canary is compared with.
         samples: samples of each prefix.
-        device: where to compute; ``None`` takes the device it was trained on.
+        device: the device to compute on; ``None`` takes the device it was trained on.
         trusted: whether its settings may name a URL for checkpoints.
         seed: seed of all choices.
         warn: called with a sentence for each damaged checkpoint that is skipped.

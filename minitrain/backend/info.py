@@ -1,4 +1,4 @@
-"""What minitrain found on this machine, for ``minitrain info`` and for records of runs and benchmarks."""
+"""Facts about this machine, for ``minitrain info`` and for records of runs and benchmarks."""
 
 from __future__ import annotations
 

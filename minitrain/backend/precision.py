@@ -114,7 +114,7 @@ def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def changed(x: Array, dtype: np.dtype[Any]) -> Array:
-    """What is rounded to ``dtype`` in place of ``x``, see ``before_rounding``."""
+    """``x``, or the array that ``before_rounding`` puts in its place before it is rounded to ``dtype``."""
     change = _before_rounding.get()
     return x if change is None else change(x, dtype)
 

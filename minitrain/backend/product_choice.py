@@ -16,10 +16,10 @@ from .product import Product, Products
 
 
 def in_use(device: str = "cpu", precision: str = "float32") -> dict[str, Product]:
-    """What multiplies in this process; decides it, if that was not done yet. Nothing is known of other devices.
+    """The choice of products in this process; made now, if it was not yet. Nothing is known of other devices.
 
     Args:
-        device: where the model is.
+        device: the model's device.
         precision: of the products. With bfloat16, the answer says also what multiplies such operands.
 
     Raises:
@@ -50,8 +50,8 @@ def keep_using(stored: Products, device: str, warn: Callable[[str], object]) -> 
     ``MINITRAIN_BLAS`` and ``MINITRAIN_BFLOAT16`` are stronger than a checkpoint.
 
     Args:
-        stored: what the checkpoint says; nothing, if it is of a version that did not record it.
-        device: where the model is.
+        stored: the products in the checkpoint; nothing, if it is of a version that did not record it.
+        device: the model's device.
         warn: called with a sentence if something else multiplies from here on.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a comparison comes to: minitrain against the best of PyTorch, and one precision against the other."""
+"""The result of a comparison: minitrain against the best of PyTorch, and one precision against the other."""
 
 from __future__ import annotations
 

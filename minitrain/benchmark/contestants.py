@@ -1,4 +1,4 @@
-"""Who takes part in a comparison of training steps: minitrain and PyTorch, by precision and by instructions.
+"""The programs in a comparison of training steps: minitrain and PyTorch, by precision and by instructions.
 
 A program's name says what it is: ``eager_bfloat16_avx2`` is PyTorch without compilation, in bfloat16, on a processor
 that is held to AVX2. Names without a precision are in float32, those without instructions use all there are.
@@ -63,7 +63,7 @@ class Contestant(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         parts = [LABELS[self.kind], "[mkl]" * self.mkl, self.precision * self.half, "(AVX2)" * self.masked]
         return " ".join(filter(None, parts))
 

@@ -26,7 +26,7 @@ from .turns import Reply, peak_rss_mb, serve
 
 
 class Program:
-    """What a child process runs: one step after another, on batches prepared before the clock starts.
+    """The program of a child process: one step after another, on batches prepared before the clock starts.
 
     Attributes:
         threads: the number of threads that the program uses, if it reports one.

@@ -89,7 +89,7 @@ def _comparisons(result: Result) -> Table:
 
 
 def notes(result: Result) -> list[str]:
-    """What took no part and why, and where columns are the same."""
+    """Notes on what took no part and why, and where columns are the same."""
     lines = [f"{name}: {why}" for name, why in result["failures"].items() if name in result["probes"]]
     if result["settings"]["equal_instructions"] and result["instructions"] == "AVX2":
         lines.append("equal instructions: this processor has AVX2 and nothing wider, so all figures above are that")

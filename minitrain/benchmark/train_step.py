@@ -119,7 +119,7 @@ def measure(
 
 
 def probed(one: Contestant, config: str, environment: Mapping[str, str]) -> Reply:
-    """What a small step in both precisions took.
+    """The time of a small step in both precisions.
 
     Raises:
         WorkerError: if the program is too slow to wait for, or does not run.

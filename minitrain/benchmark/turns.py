@@ -37,7 +37,7 @@ class Worker(Closing):
     """A program in a child process.
 
     Attributes:
-        name: what the tables call it.
+        name: its name in tables.
         greeting: the child's first reply, when it was ready.
         seconds_to_ready: wall time from starting the process to its greeting.
     """
@@ -53,7 +53,7 @@ class Worker(Closing):
         """Start ``python -m <arguments>`` in the folder ``root`` and wait for its greeting.
 
         Args:
-            name: what the tables call it.
+            name: its name in tables.
             arguments: module and its arguments.
             environment: variables on top of this process's own.
             timeout: seconds to wait for a reply.

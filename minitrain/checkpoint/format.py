@@ -57,7 +57,7 @@ _HISTORY = re.compile(rb'\n    "metrics": (\{\n.*?\n    \})', re.DOTALL)  # as v
 
 
 class Contents(NamedTuple):
-    """What goes into a checkpoint.
+    """The content of a checkpoint.
 
     Attributes:
         step: number of updates done, or of epochs for those who count in epochs.
@@ -114,7 +114,7 @@ def write_checkpoint(folder: Path, contents: Contents) -> None:
     """Write a checkpoint's files into the existing, empty ``folder``, durably, the manifest last.
 
     Args:
-        folder: where to; give it a temporary name and rename it afterwards.
+        folder: the folder to write to; give it a temporary name and rename it afterwards.
         contents: what to write.
 
     Raises:
@@ -135,7 +135,7 @@ def write_state(folder: Path, contents: Contents, **more: Any) -> dict[str, Entr
     """Write everything but weights and moments; the entries of the files.
 
     Args:
-        folder: where to.
+        folder: the folder to write to.
         contents: of the checkpoint.
         more: what else its description has, in JSON.
 
@@ -163,7 +163,7 @@ def write_rest(folder: Path, contents: Contents, shards: Mapping[str, Entry]) ->
     """Write what a checkpoint has beside the shards of several ranks, durably, the manifest last.
 
     Args:
-        folder: where to.
+        folder: the folder to write to.
         contents: of the checkpoint; its weights and moments are not looked at.
         shards: the entries of all shards, which need not lie in this folder.
 

@@ -55,7 +55,7 @@ class Assembly(Protocol):
 
 
 class CheckpointFolder(Protocol):
-    """What a `CheckpointStore` needs of the place where checkpoints are. All names are folder names.
+    """The interface that a `CheckpointStore` needs of the place where checkpoints are. All names are folder names.
 
     Every method raises a `FileError` if the place refuses, and those that read a `CheckpointError` for damage.
     """

@@ -111,7 +111,7 @@ class CheckpointManager:
         return CheckpointStore(parent, warn=self.store.warn).save_as(name, contents)
 
     def contents(self, step: int, extra: Mapping[str, Any]) -> Contents:
-        """What goes into a checkpoint of ``step``, with ``extra``."""
+        """The content of a checkpoint of ``step``, with ``extra``."""
         rest = {"progress": dict(self.state), "extra": dict(extra), "versions": versions()}
         rest[PRODUCTS] = saved_products(_device(self.model), current_precision())
         if hasattr(self.scheduler, "state_dict"):

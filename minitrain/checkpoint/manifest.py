@@ -147,7 +147,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def parse_json(path: Path, content: bytes) -> Any:
-    """What the JSON ``content`` of file ``path`` says.
+    """Parse the JSON ``content`` of file ``path``.
 
     Raises:
         CheckpointError: if it is not JSON, or a name stands twice in an object of it.

@@ -1,4 +1,4 @@
-"""What multiplied the matrices of a training, in its checkpoints: written, checked, and used again."""
+"""The products that a training used, in its checkpoints: written, checked, and used again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECLARED = Group(
     },
     optional=NAMES,
 )
-"""What the record may hold; see `minitrain.states`."""
+"""The values that the record may hold; see `minitrain.states`."""
 
 
 def saved_products(device: str, precision: str = "float32") -> dict[str, dict[str, str]]:
@@ -28,7 +28,7 @@ def saved_products(device: str, precision: str = "float32") -> dict[str, dict[st
 
 
 def read_products(state: Mapping[str, Any]) -> Products:
-    """What a checkpoint's state says; nothing, if it is of a version that did not record it.
+    """The products in a checkpoint's state; nothing, if it is of a version that did not record them.
 
     Raises:
         CheckpointError: if a name is unknown, or a text is too long or cannot be printed.

@@ -42,10 +42,10 @@ _ADVICE = {
     "EndpointConnectionError": "the server cannot be reached; check the network and the endpoint",
     "ConnectTimeoutError": "the server does not answer; check the network and the endpoint",
 }
-"""What to do about the errors of object stores, by the names of their classes: each has a library of its own."""
+"""Advice about the errors of object stores, by the names of their classes: each has a library of its own."""
 
 _WITH_FOLDERS = frozenset({"file", "local", "sftp", "ssh", "smb", "ftp", "hdfs", "arrow_hdfs", "webhdfs"})
-"""What fsspec reaches that needs a folder before a file in it. In an object store a name may have any slashes, and
+"""File systems of fsspec that need a folder before a file in it. In an object store a name may have any slashes, and
 making a "folder" may make a bucket."""
 
 
@@ -88,7 +88,7 @@ class RemoteFolder:
         """Nothing: an object store has no folders, and elsewhere each upload makes its own."""
 
     def names(self) -> list[str]:
-        """What has a manifest."""
+        """The names that have a manifest."""
         return [name for name, files in self._listing().items() if MANIFEST in files]
 
     def exists(self, name: str) -> bool:

@@ -23,7 +23,7 @@ from .tensors import read_tensors
 
 
 def shard_of(arrays: Mapping[str, Mapping[str, Array | Piece]], rank: int, ranks: int) -> dict[str, Array]:
-    """What a rank writes.
+    """The shard of a rank.
 
     Args:
         arrays: by kind, ``model`` or ``optimizer``, and name: whole arrays, of which the rank takes its part, or its

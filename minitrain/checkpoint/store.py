@@ -214,7 +214,7 @@ class CheckpointStore:
         return None
 
     def _problem(self, name: str) -> str | None:
-        """What is wrong with a checkpoint, if anything."""
+        """The fault of a checkpoint, if it has one."""
         try:
             self.folder.verify(name)
         except CheckpointError as error:

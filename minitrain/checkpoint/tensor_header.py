@@ -1,4 +1,4 @@
-"""What the safetensors library does not check in the header of a file before it reads the arrays.
+"""Checks of a file's header that the safetensors library leaves out, before it reads the arrays.
 
 The file is the length of the header (8 bytes, little-endian), the header (JSON), and the data::
 

@@ -111,7 +111,7 @@ def _plain(tree: Any, path: str, arrays: dict[str, Array]) -> Any:
 
 
 def join_arrays(plain: Any, arrays: Mapping[str, Array]) -> Any:
-    """What `split_arrays` was given, with tuples as lists.
+    """The inverse of `split_arrays`, with tuples as lists.
 
     Raises:
         CheckpointError: if an array is missing.

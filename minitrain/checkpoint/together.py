@@ -20,7 +20,7 @@ from .shards import shard_of
 
 
 class Outcome(NamedTuple):
-    """What one rank's work came to: its result, which JSON can hold, or its error."""
+    """The result of one rank's work, which JSON can hold, or its error."""
 
     result: Any
     error: MinitrainError | None
@@ -59,7 +59,7 @@ class SaveTogether:
         self.place = self.on_main(lambda: self.assembly.begin(contents))
 
     def shard(self, contents: Contents) -> dict[str, Any]:
-        """What this rank writes."""
+        """The shard that this rank writes."""
         arrays = {"model": contents.model, "optimizer": contents.optimizer["moments"]}
         return shard_of(arrays, self.group.rank, self.group.size)
 
@@ -108,5 +108,5 @@ class SaveTogether:
         return [found for found, _ in every]
 
     def on_main(self, work: Callable[[], Any]) -> Any:
-        """What ``work`` returns on rank 0, on all ranks."""
+        """The result of ``work`` on rank 0, on all ranks."""
         return self.agreed(self.attempt(work) if self.group.is_main else Outcome(None, None))[0]

@@ -1,4 +1,4 @@
-"""What the user sees when something went wrong: one line, and an exit code that says whose turn it is."""
+"""Failures as the user sees them: one line, and an exit code that says whose turn it is."""
 
 from __future__ import annotations
 

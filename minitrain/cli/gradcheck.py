@@ -168,7 +168,7 @@ class _Table:
 
     Args:
         kind: of the rows, ``"operation"`` or ``"layer"``.
-        chosen: what will be checked.
+        chosen: the functions that will be checked.
         width: of the screen, in characters.
     """
 

@@ -72,7 +72,7 @@ def _machine() -> Mapping[str, str]:
 
 
 def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
-    """What a preset or the model of a run consists of."""
+    """The parts of a preset or of the model of a run."""
     from ..interop.formats import is_published
     from ..models.presets import PRESETS, build_model
     from ..models.summary import summarize
@@ -100,7 +100,7 @@ def _model(name: str, *, trusted: bool) -> Mapping[str, str]:
 
 
 def _published(name: str) -> Mapping[str, str]:
-    """What a folder of transformers or a GGUF file holds."""
+    """The content of a folder of transformers or of a GGUF file."""
     from dataclasses import asdict
 
     from ..interop.formats import describe_published, load_published

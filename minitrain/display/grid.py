@@ -36,7 +36,7 @@ def heat_map(
         columns: a label for each column.
         cell: the size of a cell in pixels. Small cells have no labels, large ones have their share in percent.
         largest: the share with the full color.
-        title: what stands above.
+        title: the text above the picture.
     """
     labelled = cell >= SMALLEST_LABELLED
     rows, columns = (([_cut(label) for label in labels] if labelled else []) for labels in (rows, columns))

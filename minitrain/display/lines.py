@@ -70,8 +70,8 @@ def line_plot(
 
     Args:
         lines: at least one with a finite point.
-        xlabel: what the numbers below count.
-        ylabel: what the numbers on the left are.
+        xlabel: the meaning of the numbers below.
+        ylabel: the meaning of the numbers on the left.
         marks: stretches to shade, from one place to another, each with a word.
         from_zero: whether the vertical axis begins at 0.
         log: whether it is logarithmic if all values are positive and differ much.

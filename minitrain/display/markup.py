@@ -32,7 +32,7 @@ def element(name: str, *children: str, **attributes: object) -> Html:
 
     Args:
         name: of the element.
-        children: what is inside. What is not `Html` is escaped, and control characters in it are written out.
+        children: the content. Anything that is not `Html` is escaped, and control characters in it are written out.
         attributes: by name, ``_`` for ``-``; one at the end is left out, as in ``class_``.
     """
     written = "".join(

@@ -52,7 +52,7 @@ def reversed_bits(ranks: int) -> list[int]:
 
 
 class Ranks(Protocol):
-    """What this needs of a `Group`, which imports it."""
+    """The part of a `Group` that this needs; `Group` imports this module."""
 
     @property
     def rank(self) -> int:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Mailboxes:
-    """What the ranks of a `ThreadGroup` share.
+    """The memory that the ranks of a `ThreadGroup` share.
 
     Args:
         size: number of ranks.

@@ -18,7 +18,7 @@ NORMALIZATIONS: dict[str, Callable[[Likelihood, str], float]] = {
     "token": lambda found, text: found.nats / max(1, found.tokens),
     "byte": lambda found, text: found.nats / len(text.encode()),
 }
-"""What is compared: the log-probability of a choice, or that per token, or per byte of its UTF-8. A sum favours short
+"""The compared score: the log-probability of a choice, or that per token, or per byte of its UTF-8. A sum favours short
 choices; the other two do not."""
 
 

@@ -102,7 +102,7 @@ class MinitrainLM(LM):
 
     @property
     def tokenizer_name(self) -> str:
-        """What the harness calls the tokenizer in its caches."""
+        """The name of the tokenizer in the harness's caches."""
         return self._name
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
@@ -138,7 +138,7 @@ class MinitrainLM(LM):
         return self._kept("loglikelihood_rolling", texts, (self._of_whole(text) for (text,) in texts))
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """What the model writes after each context, up to the first of its stop strings.
+        """The text that the model writes after each context, up to the first of its stop strings.
 
         Args:
             requests: have ``args``, a context and settings: ``until``, ``max_gen_toks``, ``do_sample``,

@@ -25,7 +25,7 @@ NEAR = 5
 
 
 class TextScore:
-    """What a model's predictions of a text add up to.
+    """The sums of a model's predictions of a text.
 
     Args:
         stride: the tokens that a window scored.

@@ -91,7 +91,7 @@ class RunFolder:
             raise file_error("read", path, error) from error
 
     def read_json(self, name: str, *, containers: int = 100_000) -> Any:
-        """What a JSON file says; see `files.parse_json`.
+        """Parse a JSON file; see `files.parse_json`.
 
         Raises:
             FileError: if it is missing, no regular file, or too large.
@@ -141,7 +141,7 @@ class RunFolder:
         self._seen = self._mark()
 
     def _mark(self) -> tuple[Any, ...]:
-        """What tells whether a run went on: its settings, the length of its metrics, the names of its checkpoints."""
+        """The state that changes if a run goes on: settings, length of the metrics, names of the checkpoints."""
         marks: list[Any] = []
         for name in (CONFIG, METRICS):
             try:

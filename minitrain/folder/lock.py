@@ -100,7 +100,7 @@ class WriterLock:
 
 
 def _holder(file: io.FileIO) -> str:
-    """Who has the lock, as far as the file says so."""
+    """The owner of the lock, as far as the file says so."""
     try:
         file.seek(0)
         told = json.loads(file.read(LARGEST[LOCK]))

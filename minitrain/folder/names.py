@@ -12,9 +12,9 @@ CHECKPOINTS, PLOTS, SAMPLES, TENSORBOARD = "checkpoints", "plots", "samples", "t
 RUN_INFO, REPORT, SAMPLE, SUMMARY = "run.json", "report.html", "sample.txt", "summary.txt"
 TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation.jsonl"
-"""What each held-out sample added to the measures of the last evaluation."""
+"""The share of each held-out sample in the measures of the last evaluation."""
 AUDIT = "audit.json"
-"""What the last audit found that the model remembers."""
+"""The findings of the last audit of what the model remembers."""
 LOCK = ".writer"
 """Locked by the process that writes into the folder; says which one."""
 

@@ -1,4 +1,4 @@
-"""What to say of a folder that is no run: where the run may be that was meant."""
+"""The message about a folder that is no run: where the run may be that was meant."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Chooser:
     """Chooses the tokens of one request.
 
     Args:
-        params: what the request asks for. What it does not ask for is decided here once, and costs nothing later.
+        params: the settings of the request. Steps that it leaves out are left out here, once for all tokens.
     """
 
     def __init__(self, params: SamplingParams) -> None:

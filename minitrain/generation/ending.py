@@ -25,7 +25,7 @@ class Ending:
     can follow it. The sample ends then, whatever its length.
 
     Args:
-        params: what the sample was asked for.
+        params: the settings of the sample's request.
         prompt: (n,) token ids before it.
         detokenizer: needed for stop strings; not asked without them.
 

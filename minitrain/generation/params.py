@@ -1,4 +1,4 @@
-"""What a request for tokens may ask for, as one checked and unchangeable record."""
+"""The settings of a request for tokens, as one checked and unchangeable record."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class AttentionView:
         queries: a label for each of the T queries; by default they are the last T of the tokens.
         head: which head to show; ``None`` for all.
         largest: the share with the full color; ``None`` for the largest that is shown.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         ShapeError: if the weights have another shape, or there is not one token for each key.

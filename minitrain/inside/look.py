@@ -16,7 +16,7 @@ Replacement = Array | float | Callable[[Array], Any]
 
 
 class Captured(dict[str, Array]):
-    """What was seen: copies by name, in order of computation."""
+    """The captured arrays: copies by name, in order of computation."""
 
     def __missing__(self, name: str) -> Array:
         raise ConfigError(

@@ -47,7 +47,7 @@ SHOWN: dict[type[Module], tuple[str, ...]] = {
     GatedFeedForward: ("hidden", "out"),
     **dict.fromkeys((ResidualBlock, *PLAIN), ("out",)),
 }
-"""What layers of a type show once the layers inside them have run."""
+"""The arrays that layers of a type show once the layers inside them have run."""
 WITH_GRADIENT = ("in", "mid", "out", "logits")
 
 

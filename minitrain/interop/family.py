@@ -1,4 +1,4 @@
-"""What a family of published models is: its settings, and the names of its weights.
+"""A family of published models: its settings, and the names of its weights.
 
 A setting that changes the result and that minitrain does not have is refused by name. So is one that nobody here knows.
 """
@@ -81,7 +81,7 @@ class Family:
         fits: whether a configuration of minitrain is of this family.
         rows: the weights of a configuration.
         head: the row of an output layer of its own, for decoders.
-        prefix: what names of arrays begin with, apart from the head's; a file may leave it out.
+        prefix: the beginning of the arrays' names, apart from the head's; a file may leave it out.
         ignored: patterns of names of arrays that hold nothing.
         look: minitrain's settings that follow from other files of the folder, and from the names of the arrays.
         add: writes such files.

@@ -174,7 +174,7 @@ def save_huggingface(
 
     Args:
         model: a `GPT`, `Llama` or `Bert`; adapters must be merged before.
-        folder: where to; it must not hold a model.
+        folder: the folder to write to; it must not hold a model.
         dtype: of the weights in the file: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         largest: bytes of weights in one file; a larger model is written as several files with an index.
         tie_twice: whether the matrix of a tied output layer is written a second time, for programs that look for it.

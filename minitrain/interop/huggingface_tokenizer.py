@@ -33,7 +33,7 @@ def write_tokenizer(tokenizer: Any, family: Family, folder: Path, longest: int, 
     Args:
         tokenizer: any of minitrain's.
         family: of the model beside it.
-        folder: where to.
+        folder: the folder to write to.
         longest: the most tokens that the model takes.
         warn: called with a sentence if transformers cannot have it.
 

@@ -118,7 +118,7 @@ def check_shapes(
     Args:
         rows: the table.
         layers: number of blocks, as the file's settings say.
-        sizes: what the letters stand for, from the same settings.
+        sizes: the values of the letters, from the same settings.
         shapes: shape of each array in the file.
         where: the file, for messages.
         ignored: patterns of names that may be there and hold nothing.
@@ -157,7 +157,7 @@ def fill(model: Module, rows: Sequence[Row], layers: int, read: Callable[[str], 
         rows: the table.
         layers: number of blocks.
         read: a file's array by name, in float32.
-        sizes: what the letters stand for.
+        sizes: the values of the letters.
 
     Raises:
         CheckpointError: if the table leaves a weight out.

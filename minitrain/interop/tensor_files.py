@@ -196,7 +196,7 @@ def write_tensors(folder: str | Path, arrays: Mapping[str, Array], *, largest: i
     """Write arrays as ``model.safetensors``, or as several files with an index.
 
     Args:
-        folder: where to; it is made if it is missing.
+        folder: the folder to write to; it is made if it is missing.
         arrays: float32, float16, bfloat16 or integer arrays by name.
         largest: bytes of arrays in one file; more arrays are several files.
 

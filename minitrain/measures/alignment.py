@@ -19,7 +19,7 @@ KS = (1, 5)
 
 
 def pair_measures(groups: Callable[[Any], Array] | None = None) -> dict[str, Measures]:
-    """What an evaluation measures of pairs, by the names that records have: recall in both directions, and alignment.
+    """The measures of pairs, by the names that records have: recall in both directions, and alignment.
 
     Args:
         groups: finds an array (B,) in a batch that is equal where texts are; see `Retrieval`.

@@ -1,4 +1,4 @@
-"""What a measure is: it takes batches one after the other, and has a result at the end.
+"""Measures: each takes batches one after the other, and has a result at the end.
 
 Most measures are functions of a sum: each sample has a row of numbers, the rows are added, and the value follows from
 the sum. Accuracy is ``right / counted``, BLEU follows from sums of matches and lengths. Such a measure says how the row
@@ -37,7 +37,7 @@ class Measure(Protocol):
 
 
 Measures = Metric | Callable[[], Measure] | type["SampleMeasure"]
-"""What an evaluation takes: a function ``metric(outputs, batch)``, or what makes a measure when it is called."""
+"""A metric of an evaluation: a function ``metric(outputs, batch)``, or a maker of measures, called once each time."""
 
 
 class SampleMeasure(ABC):
@@ -66,7 +66,7 @@ class SampleMeasure(ABC):
 
     @abstractmethod
     def value(self, sums: Array) -> dict[str, float]:
-        """What follows from a sum; see `Measure.result`."""
+        """The values that follow from a sum; see `Measure.result`."""
 
     def sums(self, rows: Array, weights: Array | None = None) -> Array:
         """Add rows (N, S), each as often as its weight (N,) says: (S,), unless the measure adds in another way."""
@@ -118,7 +118,7 @@ class Mean:
 
 
 def as_factory(metric: Any) -> Callable[[], Measure]:
-    """What makes a new measure of a metric for each evaluation.
+    """The function that makes a new measure of a metric for each evaluation.
 
     A function of outputs and a batch becomes a `Mean`. A class of a `SampleMeasure` becomes an object of it. What else
     can be called without arguments is a factory already.

@@ -13,7 +13,7 @@ from .base import SampleMeasure, as_rows, ratio
 from .fields import references_of
 
 References = Callable[[Any], Sequence[Any]]
-"""What each sample of a batch should have been: for each a text, a list of units, or a list of several of either."""
+"""The references of a batch: for each sample a text, a list of units, or a list of several of either."""
 
 
 def edit_distance(left: Sequence[Any], right: Sequence[Any]) -> int:

@@ -65,7 +65,7 @@ def field_of(batch: Any, name: str) -> Any:
 
 
 def references_of(batch: Any) -> Sequence[Any]:
-    """What each sample should have been: the field ``references``, or the batch itself if it is a plain list."""
+    """The reference of each sample: the field ``references``, or the batch itself if it is a plain list."""
     if isinstance(batch, list) or (isinstance(batch, tuple) and not hasattr(batch, "_fields")):
         return batch
     found: Sequence[Any] = field_of(batch, "references")

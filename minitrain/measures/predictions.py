@@ -1,4 +1,4 @@
-"""What logits say about the classes or tokens that came: log-probability, rank, and the model's confidence."""
+"""Log-probability, rank and confidence of the classes or tokens that came, from logits."""
 
 from __future__ import annotations
 

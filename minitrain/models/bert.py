@@ -43,7 +43,7 @@ class BertConfig(TransformerConfig):
         block_size: longest sequence.
         n_types: number of token types, such as first and second sentence.
         n_hidden: width of the feed-forward layers; ``None`` for 4 C.
-        pool: what the sentence's vector is: ``"mean"`` of all positions, or the ``"first"``.
+        pool: the sentence's vector: ``"mean"`` of all positions, or the ``"first"``.
         pooler: whether BERT's linear layer with a tanh follows: ``"used"`` or ``"absent"``. ``"unused"`` keeps its
             weights, frozen: sentence encoders are published with the pooler of the BERT that they were made from.
         normalize: whether the vector is scaled to length one.

@@ -177,7 +177,7 @@ class Captioner(EmbedsImages, CrossEntropyModel):
         Args:
             texts: (B, T) integers without padding, the tokens after those that ``past`` has seen.
             memory: (B, patches, C) from ``encode``; not needed after the first call.
-            past: what each block keeps, see `new_past`; the new tokens' keys and values are added.
+            past: the keys and values of each block, see `new_past`; the new tokens' keys and values are added.
 
         Returns:
             logits (B, T, V).

@@ -109,7 +109,7 @@ class DualEncoder(Module):
         self.image.backward(dimage, cache.image)
 
     def inputs_and_groups(self, batch: Any) -> tuple[tuple[Any, ...], Array | None]:
-        """What ``forward`` takes of a batch, and what the loss takes besides the features."""
+        """The arguments of ``forward`` from a batch, and those of the loss besides the features."""
         images, texts, lengths, groups = read_batch(self, batch)
         return (images, texts, lengths), groups
 

@@ -173,7 +173,7 @@ class Seq2Seq(CrossEntropyModel):
             target: (B, T) integers without padding, the tokens after those that ``past`` has seen.
             memory: (B, S, C) from ``encode``; without a pointer it is not needed after the first call.
             memory_lengths: (B,) the lengths of its rows, or ``None`` if none is padded.
-            past: what each block keeps, see `new_past`; the new tokens' keys and values are added.
+            past: the keys and values of each block, see `new_past`; the new tokens' keys and values are added.
             source: (B, S) the sources, which a pointer copies from.
 
         Returns:

@@ -37,7 +37,7 @@ ADAM_LIKE = ("adam", "adamw", "lion", "nadam")
 
 
 class Role(NamedTuple):
-    """What a matrix is over widths.
+    """The role of a matrix when the width grows.
 
     Attributes:
         kind: ``"hidden"`` or ``"output"``.

@@ -120,7 +120,7 @@ def _part(bucket: slice, group: Group) -> slice:
 
 
 def kinds_of(arrays: Mapping[str, Any]) -> Kind:
-    """What a saved state has in the place of arrays or pieces: whole arrays."""
+    """The kinds of a saved state: whole arrays in place of pieces."""
     return Arrays({name: _whole(array) if isinstance(array, Piece) else array for name, array in arrays.items()})
 
 

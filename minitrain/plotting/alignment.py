@@ -32,7 +32,7 @@ def plot_alignment(
         alignments: the source's tokens, the target's tokens, and weights (T, S), or (L, T, S) for the mean over layers.
             `minitrain.tasks.align` makes them.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if there are no pairs, or the weights do not fit the tokens.

@@ -44,7 +44,7 @@ def plot_history(curves: Mapping[str, Curve], folder: str | Path, *, counted: st
     Args:
         curves: steps and values by name.
         folder: made if it is not there.
-        counted: what ``tokens_per_second`` counts, for the title of its picture.
+        counted: the unit of ``tokens_per_second``, for the title of its picture.
 
     Returns:
         The files, ``loss.png`` and so on.

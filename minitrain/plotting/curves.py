@@ -30,7 +30,7 @@ def plot_loss(
         records: from `read_metrics`.
         path: the PNG to write.
         baselines: losses in nats per token by name, drawn as dashed lines.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if the records hold no loss.
@@ -79,7 +79,7 @@ def plot_learning_rate(records: Records, path: str | Path, *, title: str = "Lear
     Args:
         records: from `read_metrics`.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if the records hold no learning rate.

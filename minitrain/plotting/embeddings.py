@@ -22,7 +22,7 @@ def plot_similarities(cosines: Any, names: Sequence[str], path: str | Path, *, t
         cosines: (N, N), a row for each image and a column for each text.
         names: of the N pairs.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if the matrix is not square, or there is not a name for each row.
@@ -52,7 +52,7 @@ def plot_embeddings(planes: Mapping[str, Any], count: int, path: str | Path, *, 
         planes: by the name of the method, coordinates (2 N, 2), those of the N images first.
         count: N.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if the coordinates are not (2 N, 2).

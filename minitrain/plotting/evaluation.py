@@ -27,7 +27,7 @@ def plot_confusion(
         matrix: (V, V) counts; rows are targets, columns predictions. See `ConfusionMatrix.matrix`.
         path: the PNG to write.
         names: of the V classes; numbers by default.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if the matrix is not square, counts nothing, or has another number of classes than there are names.
@@ -73,7 +73,7 @@ def plot_reliability(table: Sequence[Any], path: str | Path, *, title: str = "Re
     Args:
         table: the bins, from `Calibration.table`.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if no bin has a prediction.

@@ -32,7 +32,7 @@ def plot_gallery(
         images: uint8 ``(C, H, W)`` with C 1 or 3, of any sizes.
         captions: a line or a few for each.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
         right: for each, whether the model was right, which its frame shows in green or red; ``None`` for grey frames.
 
     Raises:

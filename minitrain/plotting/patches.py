@@ -26,7 +26,7 @@ def plot_patches(
         images: uint8 ``(C, H, W)`` with C 1 or 3.
         looks: for each image, words with weights (n * n,) of its patches, row by row from the top left.
         path: the PNG to write.
-        title: what stands above.
+        title: the text above the picture.
 
     Raises:
         DataError: if there are no images, not one list for each, or weights of no square.

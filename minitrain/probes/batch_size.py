@@ -23,7 +23,7 @@ from .restored import state_restored
 
 @dataclass(frozen=True)
 class BatchSearch:
-    """What a search for the batch size found.
+    """The result of a search for the batch size.
 
     Attributes:
         largest: most samples whose forward and backward fit into the memory.

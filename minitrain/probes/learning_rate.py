@@ -17,7 +17,7 @@ from .restored import state_restored
 
 @dataclass(frozen=True)
 class RateSearch:
-    """What a search for the learning rate found.
+    """The result of a search for the learning rate.
 
     Attributes:
         rates: the rates tried.

@@ -113,7 +113,7 @@ class Report:
         return sum(self.machine.bound(p.flops or 0.0, p.nbytes, product=p.product) for p in parts) or None
 
     def limit(self, row: Row) -> str | None:
-        """What the machine limits the calls by, ``arithmetic`` or ``memory``; in a sum, what most of its limit is."""
+        """The limit of the calls on this machine, ``arithmetic`` or ``memory``; in a sum, that of its largest share."""
         if self.machine is None or self.least_seconds(row) is None:
             return None
         seconds = {"arithmetic": 0.0, "memory": 0.0}

@@ -1,4 +1,4 @@
-"""What the fixture gives to a test."""
+"""The functions that the fixture gives to a test."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class MetricsCollector:
         directions: ``"min"`` or ``"max"`` by name, for metrics of which less or more is better; by default less is
             better if the name has "loss", "error", "perplexity", "calibration", "bits_per", "norm", "rank" or "gap" in
             it, or ends with "per", "wer", "cer" or "ter". Of ``alignment_gap``, more is better.
-        counted: what ``tokens_per_second`` counts, for the title of its picture.
+        counted: the unit of ``tokens_per_second``, for the title of its picture.
 
     Attributes:
         levels: losses known beforehand, for `diagnose_training_issues`; set them if you know them.

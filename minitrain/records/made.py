@@ -1,4 +1,4 @@
-"""What a model made of a few held-out inputs at each evaluation: files in a run folder, and a table of them."""
+"""The outputs of a model for a few held-out inputs at each evaluation: files in a run folder, and a table of them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NAME = re.compile(r"step-(\d{8,15})\.json")
 
 
 class Made(NamedTuple):
-    """What a model made of an input.
+    """The output of a model for one input.
 
     Attributes:
         given: the input, or its name if it is no text.
-        right: what is right.
-        made: what the model made of it.
+        right: the right output.
+        made: the model's output.
         good: whether that is right.
     """
 
@@ -50,7 +50,7 @@ def write_made(folder: RunFolder, step: int, made: Sequence[Made]) -> None:
 
 
 def read_made(folder: RunFolder) -> dict[int, list[Made]]:
-    """What was kept, by step: of many steps the first, the last, and some between.
+    """The kept outputs by step: of many steps the first, the last, and some between.
 
     Raises:
         DataError: if a file is damaged.

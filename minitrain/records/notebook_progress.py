@@ -29,7 +29,7 @@ class NotebookProgress:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
-        counted: what ``tokens_per_second`` counts.
+        counted: the unit of ``tokens_per_second``.
         history: the losses so far; whoever trains adds to it.
     """
 

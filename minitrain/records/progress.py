@@ -1,4 +1,4 @@
-"""What a run shows while it trains: a live bar on a terminal, curves that grow in a notebook, else plain lines."""
+"""Progress of a run: a live bar on a terminal, curves that grow in a notebook, else plain lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .time_left import TOKENS, TimeLeft, describe, evaluation_line
 
 
 class Progress(Protocol):
-    """What the trainer tells of its progress; a context manager around the training loop."""
+    """The calls by which the trainer reports its progress; a context manager around the training loop."""
 
     def __enter__(self) -> Progress:
         """Begin."""
@@ -52,13 +52,13 @@ class Progress(Protocol):
 def make_progress(
     first_step: int, max_steps: int, counted: str = TOKENS, history: MetricsCollector | None = None
 ) -> Progress:
-    """What fits standard output: a live bar on a terminal, curves that grow in a notebook, else plain lines.
+    """The display for standard output: a live bar on a terminal, curves that grow in a notebook, else plain lines.
 
     Args:
         first_step: updates done before; they do not count for the time that is left.
         max_steps: updates in all.
-        counted: what ``tokens_per_second`` counts.
-        history: what is logged, for the curves.
+        counted: the unit of ``tokens_per_second``.
+        history: the logged values, for the curves.
     """
     if in_notebook():
         from .notebook_progress import NotebookProgress
@@ -111,7 +111,7 @@ class PlainProgress:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
-        counted: what ``tokens_per_second`` counts.
+        counted: the unit of ``tokens_per_second``.
     """
 
     ALL_OF, SHARE, SHORTEST, LONGEST = 20, 1 / 50, 1.0, 60.0

@@ -9,7 +9,7 @@ from typing import Any
 from ..formats import clock as clock_time
 
 TOKENS = "tokens"
-"""What a language model counts. Other models count targets."""
+"""The unit of a language model. Other models count targets."""
 
 
 class TimeLeft:
@@ -19,7 +19,7 @@ class TimeLeft:
         first_step: updates done before.
         max_steps: updates in all.
         clock: seconds of a clock that never goes back.
-        counted: what ``tokens_per_second`` counts.
+        counted: the unit of ``tokens_per_second``.
     """
 
     def __init__(

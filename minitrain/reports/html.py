@@ -50,7 +50,7 @@ def write_html_report(
 
     Args:
         path: the HTML file.
-        title: what stands above.
+        title: the text above the picture.
         history: the metrics, for the table and for what they show of troubles.
         summary: a few lines of plain text at the top.
         curves: PNG files of curves over the steps, which are put into the page: the first, the loss, at the top.

@@ -18,7 +18,7 @@ MOST = 1 << 50  # bytes of metrics: all of them
 
 
 class RunView:
-    """What a run folder holds. A notebook shows its curves, a table and the settings; printed, it is the table.
+    """The content of a run folder. A notebook shows its curves, a table and the settings; printed, it is the table.
 
     The folder is only read. A run may be training in it: make the view again for the newest state.
 
@@ -44,7 +44,7 @@ class RunView:
 
     @property
     def rows(self) -> dict[str, str]:
-        """What it came to, as names and values."""
+        """The result of the run, as names and values."""
         history = self.history
         rows = {
             "run": str(self.run_dir),

@@ -1,4 +1,4 @@
-"""What the settings in a run folder may reach: the folder itself, and nothing else, unless the folder is trusted.
+"""The reach of the settings in a run folder: the folder itself, and nothing else, unless the folder is trusted.
 
 A ``config.yaml`` may come from anybody. Its callbacks may name files, its trainer a URL for checkpoints, and a tracker
 sends what it sees to a service under the user's own account. All of this is allowed to the person who typed it, for a

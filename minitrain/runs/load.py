@@ -144,12 +144,12 @@ def evaluate_run(
     beams: int | None = None,
     warn: Warn = warn_user,
 ) -> Outcome:
-    """What the run's newest model is worth on all of its held-out data, or on other data.
+    """Evaluate the run's newest model on all of its held-out data, or on other data.
 
     Args:
         run_dir: the run folder.
         text: other data to evaluate on: a text file or a folder of them; guesses are then those of itself.
-        device: where to compute; ``None`` takes the device it was trained on.
+        device: the device to compute on; ``None`` takes the device it was trained on.
         trusted: whether its settings may name a URL for checkpoints.
         averaged: whether to take averaged weights where the run validates with some, as `EMA` keeps them; ``False``
             takes the weights as they were trained.

@@ -1,4 +1,4 @@
-"""What a model makes of the same few held-out inputs at each evaluation, kept for the report."""
+"""The outputs of a model for the same few held-out inputs at each evaluation, kept for the report."""
 
 from __future__ import annotations
 

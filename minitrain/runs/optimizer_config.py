@@ -31,7 +31,7 @@ _BEFORE = "Steps before the schedule in which the rate rises to its highest valu
 
 
 class OptimizerConfig(Section):
-    """What the sections of all optimizers share; each has the settings of its optimizer too."""
+    """The base of the sections of all optimizers; each has the settings of its optimizer too."""
 
     prefix: ClassVar[str] = "optimizer."
     usual: ClassVar[str] = "adamw"
@@ -51,7 +51,7 @@ class OptimizerConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """What the sections of all schedules share; each has the settings of its schedule too."""
+    """The base of the sections of all schedules; each has the settings of its schedule too."""
 
     prefix: ClassVar[str] = "scheduler."
     usual: ClassVar[str] = "warmup_cosine"

@@ -67,7 +67,7 @@ def is_from_python(values: Mapping[str, Any]) -> bool:
 
 
 def counted_in(values: Mapping[str, Any]) -> str:
-    """What the losses of a run with these written settings count, such as tokens."""
+    """The unit that the losses of a run with these written settings count, such as tokens."""
     model = values.get("model")
     name = (model.get("class") or model.get("name")) if isinstance(model, Mapping) else None
     if not is_from_python(values):  # a model of your own may not be registered here
@@ -76,7 +76,7 @@ def counted_in(values: Mapping[str, Any]) -> str:
 
 
 def run_info(folder: RunFolder) -> Mapping[str, Any]:
-    """What ``run.json`` says; nothing if it is missing or damaged."""
+    """The content of ``run.json``; nothing if it is missing or damaged."""
     try:
         content = folder.read_json(RUN_INFO)
     except (FileError, ValueError):
@@ -177,7 +177,7 @@ def is_opaque(folder: RunFolder) -> bool:
 
 
 def facts_of(folder: RunFolder) -> dict[str, str]:
-    """What ``run.json`` and the metrics tell of a run: its model, its size, how far it came."""
+    """Facts about a run from ``run.json`` and its metrics: its model, its size, how far it came."""
     info = run_info(folder)
     sessions = info.get("sessions")
     last = sessions[-1] if isinstance(sessions, list) and sessions and isinstance(sessions[-1], dict) else {}

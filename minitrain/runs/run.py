@@ -127,7 +127,7 @@ class Run:
         return RunResult(self.run_dir, training, validation, (*curves, *pictures), report, sample)
 
     def describe(self) -> str:
-        """What is trained on what, in a line or two for the screen."""
+        """A line or two for the screen: which model is trained on which data."""
         return (
             f"{self.trainer.model.parameter_count():,} parameters, {self.task.describe(self.config, self.prepared)}\n"
             f"run folder: {one_line(str(self.run_dir))}"

@@ -1,4 +1,4 @@
-"""What each rank keeps and sends when ranks share moments and gradients (ZeRO), and what fits into a card.
+"""The memory and traffic of each rank when ranks share moments and gradients (ZeRO), and what fits into a card.
 
 Bytes of a weight of AdamW with float32 masters: weight 4, gradient 4, two moments 8.
 

@@ -1,4 +1,4 @@
-"""What the server answers with: JSON, errors in the form of OpenAI's API, and streams of events."""
+"""The server's answers: JSON, errors in the form of OpenAI's API, and streams of events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
     Args:
         status: of HTTP.
-        message: what was wrong, and what to change.
+        message: the fault, and the change that would help.
         param: the field of the request that was wrong.
         code: a word for programs.
         retry: seconds after which the request may work; ``None`` if it will not.
@@ -59,7 +59,7 @@ FAILED = ApiError(500, "the server failed at this request; its terminal says why
 
 
 def refusal(error: BaseException) -> ApiError | None:
-    """What to tell a client of an error; ``None`` for one that nobody foresaw."""
+    """The message to a client about an error; ``None`` for one that nobody foresaw."""
     match error:
         case ApiError():
             return error

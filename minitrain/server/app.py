@@ -49,7 +49,7 @@ def build_app(
     Args:
         catalogue: the models.
         names: names of the machine that clients may use, besides its addresses.
-        key: what clients must send; ``None`` for no key.
+        key: the key that clients must send; ``None`` for no key.
         report: told of errors that nobody foresaw.
     """
     return Guard(_Endpoints(catalogue, report).app(), names=names, key=key, report=report)
@@ -111,11 +111,11 @@ class _Endpoints:
                 return answer(await unless_gone(request.receive, answering.whole(generation)))
 
     async def describe(self, request: Request) -> Response:
-        """What the page's controls offer."""
+        """The values that the page's controls offer."""
         return answer(describe(self.catalogue))
 
     async def status(self, request: Request) -> Response:
-        """What the server does now."""
+        """The present state of the server."""
         return answer(status(self.catalogue))
 
     async def explore(self, request: Request) -> Response:
@@ -127,7 +127,7 @@ class _Endpoints:
             return self._stream(asked.pieces(generation), held)
 
     async def attention(self, request: Request) -> Response:
-        """What a head looks at."""
+        """The attention weights of a head."""
         fields = await read_body(request, self.limits)
         async with self.catalogue.use(fields.text("model")) as served, asyncio.timeout(self.limits.request_seconds):
             return answer(await unless_gone(request.receive, attention(fields, served, self.limits)))

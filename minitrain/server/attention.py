@@ -1,4 +1,4 @@
-"""What a head of a model looks at: its attention weights over a text.
+"""The attention weights of a head over a text, for the page.
 
 The model's forward keeps no weights, only the queries and keys. The weights of one head are computed from those again.
 """

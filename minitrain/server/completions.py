@@ -87,7 +87,7 @@ class Form(ABC):
         return None
 
     def head(self, *, chunk: bool) -> dict[str, Any]:
-        """What all answers have."""
+        """The fields of all answers."""
         kind = self.kind + (".chunk" if chunk and self.prefix == "chatcmpl" else "")
         return {"id": self.id, "object": kind, "created": self.asked.created, "model": self.asked.model}
 
@@ -203,7 +203,7 @@ class Completion(Form):
 async def read_common(
     fields: Fields, name: str, served: Served, limits: Limits, prompts: list[Tokens], best: int | None, default: int
 ) -> Asked:
-    """What both endpoints take.
+    """The settings that both endpoints take.
 
     Args:
         fields: of the body.

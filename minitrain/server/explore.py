@@ -1,4 +1,4 @@
-"""What the page asks for: the models, a text with the probabilities behind it, and attention."""
+"""Answers to the page: the models, a text with the probabilities behind it, and attention."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def describe(catalogue: Catalogue) -> dict[str, Any]:
 
 
 def status(catalogue: Catalogue) -> dict[str, Any]:
-    """What the server does now."""
+    """The present state of the server."""
     ready = catalogue.ready
     return {
         "models": {

@@ -16,7 +16,7 @@ class Fields:
     Each method returns one, or its default. `finish` refuses those that nobody has asked for.
 
     Args:
-        body: what JSON says.
+        body: the parsed JSON.
 
     Raises:
         ApiError: 400 if it is no object.

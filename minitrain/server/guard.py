@@ -1,4 +1,4 @@
-"""Who may ask: the host's name, the page that asks, and the key; and what browsers may do with the answers.
+"""Access to the server: the host's name, the page that asks, and the key; and what browsers may do with the answers.
 
 A server on the loopback address is reachable by every page that a browser of this machine shows. Three checks keep
 those out. *Host* must be an address, ``localhost``, or a name that the server was given: a page whose name was made to
@@ -73,8 +73,8 @@ class Guard:
     Args:
         app: the application.
         names: further names that the server is known by.
-        key: what clients must send as ``Authorization: Bearer KEY`` for everything but the page's own files; ``None``
-            for no key.
+        key: clients must send it as ``Authorization: Bearer KEY`` for everything but the page's own files; ``None`` for
+            no key.
         report: told of errors that nobody foresaw.
     """
 

@@ -1,4 +1,4 @@
-"""What the server allows: each limit bounds the memory or the time that one client can take from the others."""
+"""The limits of the server: each bounds the memory or the time that one client can take from the others."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         catalogue: the models. They are closed when the server stops.
         host: the address to listen on.
         port: 0 takes a free one.
-        key: what clients must send; needed unless the address is a loopback one.
+        key: the key that clients must send; needed unless the address is a loopback one.
         names: names of the machine that clients may use, besides its addresses.
         report: told of errors that nobody foresaw.
         ready: called with the address when the server listens.
@@ -161,7 +161,7 @@ def serve(opened: Any, *, limits: Limits | None = None, weights: str = "float32"
 
     Args:
         opened: the model, from `minitrain.runs.open_model`.
-        limits: what the server allows.
+        limits: the limits of the server.
         weights: see `minitrain.generation.session_for`.
         options: those of `Server`, such as ``port`` and ``key``.
     """

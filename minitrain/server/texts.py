@@ -10,7 +10,7 @@ from ..generation import Detokenizer, Event, StopStrings
 from ..generation.text.detokenize import bytes_of_tokens
 
 LEAST_LOGPROB = -9999.0
-"""What stands for ``-inf``, which JSON does not have."""
+"""Stands for ``-inf``, which JSON does not have."""
 
 
 class Token(NamedTuple):
@@ -30,7 +30,7 @@ class Token(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What an event brought: text, the tokens behind it, and why the sample ended, if it did."""
+    """The content of an event: text, the tokens behind it, and why the sample ended, if it did."""
 
     text: str
     tokens: list[Token]
@@ -59,7 +59,7 @@ class SampleText:
         self.ended = False
 
     def add(self, event: Event) -> Piece:
-        """What an event brings; nothing after the end."""
+        """The content of an event; nothing after the end."""
         if self.ended:
             return Piece("", [], None)
         text, reason = "", event.finish_reason
@@ -110,7 +110,7 @@ class TokenNames:
         self._tokenizer, self._bytes = tokenizer, bytes_of_tokens(tokenizer)
 
     def bytes_of(self, token: int) -> bytes:
-        """What a token stands for; nothing for a special token, and for one that only the model has."""
+        """The text of a token; nothing for a special token, and for one that only the model has."""
         if self._bytes is None:
             try:
                 return str(self._tokenizer.decode([token])).encode(errors="replace")

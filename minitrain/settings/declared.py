@@ -27,12 +27,12 @@ class Setting(NamedTuple):
     """One entry of a configuration.
 
     Attributes:
-        name: what a configuration calls it.
+        name: its name in configurations.
         hint: its type.
         default: ``REQUIRED`` if there is none.
-        argument: what the class's constructor calls it.
+        argument: its name in the class's constructor.
         element: which number it is, if the argument is a tuple of numbers.
-        description: what it does, in a sentence.
+        description: its purpose, in a sentence.
         range: the values that it may have.
         python_only: whether configurations leave it out.
     """
@@ -82,7 +82,7 @@ _ENTRY = re.compile(r"^    (\w+)(?: \([^)]*\))?: ((?:.*\n(?:     +.*\n)*))", re.
 
 
 def descriptions(owner: Any) -> dict[str, str]:
-    """What a Google-style docstring says of each argument or attribute, as a line of plain text for users of YAML.
+    """The description of each argument in a Google-style docstring, as a line of plain text for users of YAML.
 
     A class says only what is its own: the rest is in the docstrings of its bases.
     """

@@ -1,4 +1,4 @@
-"""What values a number or a word may have, and how to say so."""
+"""The values that a number or a word may have, and how to say so."""
 
 from __future__ import annotations
 

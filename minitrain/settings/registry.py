@@ -115,7 +115,7 @@ class Registry(Mapping[str, T]):
 
 
 class Sections(Mapping[str, Made]):
-    """What is made for each registered name, when it is asked for: names may be registered at any time.
+    """A value for each registered name, made when it is asked for: names may be registered at any time.
 
     Args:
         registry: the names.

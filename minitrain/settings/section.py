@@ -31,7 +31,7 @@ def setting(
 
     Args:
         default: the value where none is given; a `Section` stands for a new one of them.
-        description: what it does, in a sentence.
+        description: its purpose, in a sentence.
         at_least: the lowest value.
         at_most: the highest value.
         above: a bound below that does not belong to the range.
@@ -60,7 +60,7 @@ class Section:
     """
 
     prefix: ClassVar[str] = ""
-    """What stands before the names of the settings in messages."""
+    """The prefix of the settings' names in messages."""
     former: ClassVar[Mapping[str, str | None]] = {}
     """Names in older config files, and the names now; ``None`` for a setting that no longer exists."""
     usual: ClassVar[str] = ""

@@ -27,7 +27,7 @@ def rows(section: type[Section] | Section, prefix: str = "") -> list[Row]:
 
     Args:
         section: a section, whose values are shown, or a class of sections, whose defaults are.
-        prefix: what stands before each name.
+        prefix: the text before each name.
     """
     kind = section if isinstance(section, type) else type(section)
     found = []

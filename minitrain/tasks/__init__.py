@@ -1,4 +1,4 @@
-"""What a run trains: a task is one file that connects data, model, metrics and report.
+"""Tasks: one file for each, which connects data, model, metrics and report.
 
 ``task.py`` says what a task is, ``settings/`` declares the settings that tasks share, ``text/`` has texts as tokens.
 """

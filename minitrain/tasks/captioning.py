@@ -80,7 +80,7 @@ class Captioning(CaptionTask):
         return Measured(loss, f"{len(split.test):,} images", values, {}, signatures(measures), samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: CaptionProcessor, text: str) -> str:
-        """What the model writes about the image at a path."""
+        """The text that the model writes about the image at a path."""
         return describe_images(config, model, processor, to_device(processor.pictures.read(text), config.device))[0]
 
     def sample(self, config: TaskSettings, setup: Setup, prepared: Prepared) -> str:
@@ -91,7 +91,7 @@ class Captioning(CaptionTask):
         return "\n".join(lines).strip("\n")
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
-        """What it writes about some held-out images."""
+        """The texts that it writes about some held-out images."""
         samples, found = prepared.data.test, []
         rows = evenly(len(samples), SHOWN)
         images = to_device(samples.collate([samples[row] for row in rows]).images, config.device)
@@ -127,7 +127,7 @@ class Captioning(CaptionTask):
 
 
 def describe_images(config: TaskSettings, model: Any, processor: CaptionProcessor, images: Any) -> list[str]:
-    """What the model writes about images (B, C, H, W) on its device."""
+    """The texts that the model writes about images (B, C, H, W) on its device."""
     return written(model, processor.tokenizer, images, processor.block_size, config.generation)
 
 

@@ -179,7 +179,7 @@ class Classification(Task):
         return "\n".join(f"{one.given}: {one.right}, taken for {one.made}" for one in found)
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
-        """What it takes some held-out samples for, and how sure it is."""
+        """Its predictions for some held-out samples, with their probabilities."""
         samples, names = prepared.data.test, prepared.processor.classes.names
         found = []
         rows = evenly(len(samples), SHOWN)

@@ -70,7 +70,7 @@ class LanguageModel(TokenTask):
         return loss_of(prepared.data.listed, config.loss)
 
     def callbacks(self, config: TaskSettings, prepared: Prepared) -> Sequence[Callback]:
-        """What counts unwanted continuations, if there is a list of them."""
+        """The callback that counts unwanted continuations, if there is a list of them."""
         return counting(prepared.data.listed, config.seed)
 
     def evaluate(

@@ -131,7 +131,7 @@ class MaskedLanguageModel(TokenTask):
         return "\n\n".join(f"hidden {one.given!r}\nfilled {one.made!r}\nright  {one.right!r}" for one in found)
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
-        """What it puts in the place of the hidden tokens of some held-out windows."""
+        """The tokens that it fills into some held-out windows."""
         tokenizer, windows = prepared.processor, self.validation_data(config, prepared)
         found = []
         for place in evenly(windows.full, SHOWN):

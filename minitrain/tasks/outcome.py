@@ -10,7 +10,7 @@ from .task import Outcome
 
 @dataclass(frozen=True)
 class Measured(Outcome):
-    """What a model is worth by some measures.
+    """The result of an evaluation by some measures.
 
     Attributes:
         counted: what was measured on, such as ``"1,000 pairs"``.

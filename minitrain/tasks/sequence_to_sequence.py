@@ -157,7 +157,7 @@ class SequenceToSequence(Task):
         return Measured(loss, f"{len(records):,} pairs", values, others, notes, samples=table)
 
     def answer(self, config: TaskSettings, model: Any, processor: PairProcessor, text: str) -> str:
-        """What the model makes of a text."""
+        """The target that the model writes to a text."""
         ids = processor.source.encode(text)
         if not 0 < len(ids) <= processor.block_size:
             raise DataError(f"the text has {len(ids)} tokens, and the model reads 1 to {processor.block_size}")
@@ -172,7 +172,7 @@ class SequenceToSequence(Task):
         return "\n".join(lines).strip("\n")
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
-        """What it writes for some held-out sources."""
+        """The targets that it writes to some held-out sources."""
         samples: TextPairs = prepared.data.test
         chosen = evenly(len(samples), SHOWN)
         source = samples.collate([samples[index] for index in chosen]).source
@@ -207,12 +207,12 @@ class SequenceToSequence(Task):
 
 
 def translate_batch(config: TaskSettings, model: Any, processor: PairProcessor, batch: Any) -> list[str]:
-    """What the model makes of the sources of a batch."""
+    """The targets that the model writes to the sources of a batch."""
     return translate(config, model, processor, to_numpy(batch.source))
 
 
 def translate(config: TaskSettings, model: Any, processor: PairProcessor, source: NDArray[np.int32]) -> list[str]:
-    """What the model makes of sources (B, S)."""
+    """The targets that the model writes to sources (B, S)."""
     inputs = to_device(source, config.device)
     return written(model, processor.target, inputs, processor.block_size, config.generation)
 

@@ -1,4 +1,4 @@
-"""What a task is: what connects data, model, objective, metrics, sample and report of a run.
+"""A task connects data, model, objective, metrics, sample and report of a run.
 
 A run asks its task for each of these and does the rest itself: folder, optimizer, schedule, checkpoints, resuming,
 curves. A task of your own is one file::
@@ -43,11 +43,11 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 class Prepared(NamedTuple):
-    """What a task makes of the data.
+    """The processor and the data of a run.
 
     Attributes:
         processor: turns inputs into arrays, and outputs into something to read.
-        data: what to train and to validate on.
+        data: the data to train and to validate on.
     """
 
     processor: Any
@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome(ABC):
-    """What a model is worth on held-out data.
+    """The result of an evaluation on held-out data.
 
     Attributes:
         loss: the mean loss.
@@ -77,7 +77,7 @@ class Task(ABC):
     """One kind of training. All methods but ``save`` leave the run folder as it is.
 
     Attributes:
-        name: what settings call it.
+        name: its name in settings.
         data_kinds: the kinds of data that it takes; the first is the usual one.
         usual_model: the model that it trains unless settings name another.
         usual_recipe: the recipe of ``minitrain train task=NAME`` alone; empty for none.
@@ -133,7 +133,7 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, config: TaskSettings, processor: Any = None) -> Prepared:
-        """What the settings ask for, read and checked.
+        """The data that the settings ask for, read and checked.
 
         Args:
             config: the settings.
@@ -161,14 +161,14 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """What ``save`` put into the folder; a run on other data would be another run.
+        """The data that ``save`` put into the folder; a run on other data would be another run.
 
         Raises:
             DataError: if it is damaged, gone, or another.
         """
 
     def after_saving(self, prepared: Prepared, config: TaskSettings, folder: RunFolder) -> Prepared:
-        """What a new run goes on with: what was prepared, or the same read from the folder, to keep less in memory."""
+        """The data of a new run: what was prepared, or the same read from the folder, to keep less in memory."""
         return prepared
 
     def held_out(self, config: TaskSettings, processor: Any, path: str | Path) -> Prepared:
@@ -181,10 +181,10 @@ class Task(ABC):
 
     @abstractmethod
     def model_sizes(self, config: TaskSettings, processor: Any) -> dict[str, Any]:
-        """What the model's configuration gets from the data, such as the number of classes."""
+        """The sizes that the model's configuration gets from the data, such as the number of classes."""
 
     def tokenizer(self, processor: Any) -> Tokenizer | None:
-        """What a language model writes with; ``None`` for other models."""
+        """The tokenizer of a language model; ``None`` for other models."""
         return None
 
     def model(self, config: TaskSettings, processor: Any) -> Any:
@@ -222,11 +222,11 @@ class Task(ABC):
         return create_loss(config.loss)
 
     def callbacks(self, config: TaskSettings, prepared: Prepared) -> Sequence[Callback]:
-        """What a training of this task does besides, ahead of the callbacks that the settings name."""
+        """The callbacks of this task, ahead of those that the settings name."""
         return ()
 
     def metrics(self, config: TaskSettings, processor: Any) -> Mapping[str, Any]:
-        """What an evaluation measures besides the loss; see `Evaluator`."""
+        """The metrics of an evaluation besides the loss; see `Evaluator`."""
         return {}
 
     def guesses(self, prepared: Prepared) -> dict[str, float]:
@@ -237,7 +237,7 @@ class Task(ABC):
     def evaluate(
         self, config: TaskSettings, model: Any, prepared: Prepared, measured: Mapping[str, float] | None = None
     ) -> Outcome:
-        """What a model is worth on all of the held-out data.
+        """Evaluate a model on all of the held-out data.
 
         Args:
             config: the settings.
@@ -247,7 +247,7 @@ class Task(ABC):
         """
 
     def answer(self, config: TaskSettings, model: Any, processor: Any, text: str) -> str:
-        """What the model makes of an input, for ``minitrain generate``; a language model writes on instead.
+        """The model's output for an input, for ``minitrain generate``; a language model writes on instead.
 
         Raises:
             DataError: if it is no input for this model.
@@ -260,7 +260,7 @@ class Task(ABC):
         return ""
 
     def made(self, config: TaskSettings, model: Any, prepared: Prepared) -> list[Made]:
-        """What the model makes of a few held-out inputs, always the same ones; kept at each evaluation."""
+        """The model's outputs for a few held-out inputs, always the same ones; kept at each evaluation."""
         return []
 
     def pictures(self, config: TaskSettings, model: Any, prepared: Prepared, folder: Path) -> tuple[Path, ...]:

@@ -128,7 +128,7 @@ def _tried(
     known: Mapping[str, Array],
     gradients_of: Callable[[Sequence[Array]], Mapping[str, Array]],
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What the backward gives if the gradient of the output is first multiplied by something, and shares of a gradient.
+    """Gradients when that of the output is first multiplied by something, and shares of a gradient.
 
     Returns:
         The variable's gradients, by the name of the factor; and products of the gradient of the output with something

@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: a factor, a transposition, a shift, a swap, a mask, a missing term.
+"""Patterns of wrong gradients: a factor, a transposition, a shift, a swap, a mask, a missing term.
 
 Each function tries one simple correction of the analytic gradient. It explains the mistake if the corrected gradient
 agrees with the numeric one.
@@ -37,13 +37,13 @@ class Evidence(NamedTuple):
     matrices: Mapping[str, Array]
     """Square matrices as wide as the last axis, by name; none for samples."""
     scaled: Mapping[str, Array] = {}
-    """What the backward gives if the gradient of the output is first multiplied by something, by its name."""
+    """Gradients of the backward when the gradient of the output is first multiplied by something, by its name."""
     shares: Mapping[str, Array] = {}
-    """What a second use of the argument could add to its gradient, in words."""
+    """Terms that a second use of the argument could add to its gradient, in words."""
 
 
 def diagnose(evidence: Evidence, others: Mapping[str, Array], tolerance: float) -> str:
-    """What the mistake looks like, or an empty string.
+    """Name the mistake that fits the pattern, or return an empty string.
 
     Args:
         evidence: the wrong gradient and the numeric one.
@@ -154,7 +154,7 @@ def _scaled(analytic: Array, numeric: Array, scaled: Mapping[str, Array]) -> str
 
 
 def _share(analytic: Array, numeric: Array, shares: Mapping[str, Array]) -> str:
-    """What another use of the argument adds to its gradient, and was overwritten or forgotten."""
+    """Find the term that another use of the argument adds to its gradient, and that was overwritten or forgotten."""
     for words, share in shares.items():
         if analytic.size > 2 and _explains(analytic, analytic + share, numeric):
             return (

@@ -119,7 +119,7 @@ class Probe:
         return Reading(step, moves / step, central, spread, size, rounding, one_sided)
 
     def _change(self, value: Array, moved: Array) -> Array:
-        """What the weighted outputs gain when ``value`` becomes ``moved``; NaN if the forward fails there."""
+        """The change of the weighted outputs when ``value`` becomes ``moved``; NaN if the forward fails there."""
         value[...] = moved
         try:
             return self._weighted(self._evaluate()) - self._baseline

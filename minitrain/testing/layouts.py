@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..backend.arrays import Array, array_module
 
 LAYOUTS = ("contiguous", "transposed", "strided", "reversed", "offset", "readonly")
-"""What ``with_layout`` knows: C order; Fortran order; every second element of a wider array; negative
+"""The layouts of ``with_layout``: C order; Fortran order; every second element of a wider array; negative
 strides; a slice out of the middle of each axis, whose rows do not touch; and C order that may not be written to."""
 
 

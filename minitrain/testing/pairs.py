@@ -23,7 +23,7 @@ REPEATED = 1e-9  # a second backward may differ by this share of the largest ele
 
 
 class Parameters(NamedTuple):
-    """What a module's forward reads beside its inputs."""
+    """The arrays that a module's forward reads beside its inputs."""
 
     values: Mapping[str, Array] = {}
     """float64 arrays by name, in C order."""
@@ -152,7 +152,7 @@ def cotangent_count(backward: Callable[..., Any]) -> int | None:
 
 
 def _parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """What a function takes; nothing for a compiled one that does not tell."""
+    """The parameters of a function; nothing for a compiled one that does not tell."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -238,7 +238,7 @@ def _as_sequence(gradients: Any, inputs: Sequence[Any]) -> list[Any]:
 def _variables(
     names: Sequence[str], values: Sequence[Any], gradients: Sequence[Any], settings: CheckSettings
 ) -> tuple[list[Variable], list[Mismatch]]:
-    """What there is to compare, and the mismatches that show without any numbers."""
+    """The arrays to compare, and the mismatches that show without any numbers."""
     variables: list[Variable] = []
     bad: list[Mismatch] = []
     for name, value, gradient in zip(names, values, gradients, strict=True):

@@ -1,4 +1,4 @@
-"""What cannot be checked, and what to change."""
+"""Refusals of functions that cannot be checked, and advice on what to change."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Mismatch:
     summary: str
     """One line: what is wrong, how much, and where."""
     hint: str
-    """What it looks like, or an empty string."""
+    """The likely mistake, or an empty string."""
     measured: Mapping[int, float] = field(default_factory=dict)
     """As in ``ArgumentReport``."""
 

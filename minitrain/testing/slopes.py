@@ -19,7 +19,7 @@ NOISY = 0.01, 1e4  # a best spread above both (times the changes, times the roun
 
 
 class Kind(Enum):
-    """What the function does along a direction."""
+    """The kind of the function along a direction."""
 
     SMOOTH = "smooth"
     KINK = "kink"
@@ -168,7 +168,7 @@ def _with_doubts(readings: Sequence[Reading], gaps: Sequence[float], floor: floa
 
 
 def _classify(readings: Sequence[Reading], tolerance: float, floor: float) -> Slope:
-    """What a function is like whose derivative no step gave well enough.
+    """Classify a function whose derivative no step gave well enough.
 
     Args:
         readings: with their sides, the steps getting shorter.

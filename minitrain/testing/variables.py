@@ -43,7 +43,7 @@ class Judgement(NamedTuple):
 
     @property
     def kind(self) -> Kind:
-        """What the function does there."""
+        """The kind of the function there."""
         return Kind.SMOOTH if self.slope is None else self.slope.kind
 
 
@@ -226,7 +226,7 @@ class VariableCheck:
         return tuple(f"{list(index)}: {_describe(found)}" for index, found in sorted(self.special.items()))
 
     def hint(self, index: tuple[int, ...], wrong: int) -> str:
-        """What to say about a point without a derivative, or an empty string.
+        """A note about a point without a derivative, or an empty string.
 
         Args:
             index: of the worst element.

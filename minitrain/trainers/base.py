@@ -38,7 +38,7 @@ def trainer_by_epochs(epochs: int, max_grad_norm: float | None = 1.0, save_every
 
 
 class EpochTrainer:
-    """What the thin trainers share.
+    """The base of the thin trainers.
 
     Args:
         model: the model.
@@ -49,9 +49,9 @@ class EpochTrainer:
         max_grad_norm: longer gradients are scaled down to this length.
         early_stopping_patience: stop when the validation loss was no better for so many epochs in a row.
         loss_fn: for a model without a loss of its own.
-        metrics: what else to measure on the validation data, by name.
+        metrics: further metrics of the validation data, by name.
         tokenizer: for text.
-        device: where the model is.
+        device: the model's device.
         progress: whether to show progress.
 
     Attributes:
@@ -106,8 +106,8 @@ class EpochTrainer:
 
         Args:
             epochs: passes over the training data.
-            callbacks: what else happens; early stopping comes after them.
-            run_dir: where checkpoints and metrics go.
+            callbacks: called at each event; early stopping comes after them.
+            run_dir: the folder for checkpoints and metrics.
         """
         patience = self.early_stopping_patience
         trainer = trainer_by_epochs(
@@ -133,7 +133,7 @@ class EpochTrainer:
 
         Args:
             epochs: passes over the training data.
-            run_dir: where checkpoints and metrics go; an interrupted training in that folder is taken up.
+            run_dir: the folder for checkpoints and metrics; an interrupted training in that folder is taken up.
         """
         epoch_history = EpochHistory()
         trainer = self.trainer = self.make_trainer(epochs, epoch_history, run_dir=run_dir)

@@ -21,7 +21,7 @@ PROGRESS: dict[str, Kind] = {
     "best_val_metric": Maybe(Number()),
     "patience_counter": Whole(),
 }
-"""What the state of a manager has; users may add to it."""
+"""The entries of a manager's state; users may add to it."""
 
 
 class TrainerCheckpoints(CheckpointManager):
@@ -36,7 +36,7 @@ class TrainerCheckpoints(CheckpointManager):
         load: restores the trainer from the checkpoint at a place.
 
     Attributes:
-        extra: what else was saved with the checkpoint that was saved or loaded last.
+        extra: the additional values of the checkpoint that was saved or loaded last.
     """
 
     def __init__(self, store: CheckpointStore, capture: Capture, load: Callable[[Location], None]) -> None:

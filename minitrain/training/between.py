@@ -1,4 +1,4 @@
-"""What happens between two updates: records, evaluations, checkpoints."""
+"""The work between two updates: records, evaluations, checkpoints."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class BetweenSteps:
     """Records, evaluates and saves after each update, as the configuration and the callbacks request.
 
     Args:
-        config: what happens how often.
+        config: how often to do what.
         setup: the model and the data.
         run: the history, the evaluator and the run folder.
-        state: where the training stands.
+        state: the progress of the training.
         view: its ``control`` has the requests of callbacks.
         callbacks: whose hooks are called.
         saver: saves checkpoints.

@@ -1,4 +1,4 @@
-"""What a loop of your own calls on a trainer: a step, a backward, a measurement, a text, a checkpoint."""
+"""The parts of a trainer for a loop of your own: a step, a backward, a measurement, a text, a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ByHand:
         config: how large a batch is.
         setup: model, optimizer, schedule, data.
         run: history, evaluator, tokenizer.
-        state: where the training stands; `train_step` counts in it.
+        state: the progress of the training; `train_step` counts in it.
         loop: makes the update of a step.
         between: keeps what is measured on the validation data; saves.
         saver: writes checkpoints, at once or in the background.
@@ -79,7 +79,7 @@ class ByHand:
 
         Args:
             dlogits: gradient of the loss with respect to the logits, in their shape.
-            cache: what the model's forward returned beside the logits.
+            cache: the cache that the model's forward returned.
 
         Returns:
             What the model's backward returns.

@@ -38,7 +38,7 @@ class Evaluator:
             classifier, and nothing for other objectives.
         predict: makes the outputs that the metrics see of a batch, such as the texts of a translator; by default they
             are the objective's.
-        device: where the model is.
+        device: the model's device.
         precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
         group: ranks that share the batches of `run`; each calls it and gets the values of all data.
     """
@@ -84,7 +84,7 @@ class Evaluator:
     def _shared(
         self, group: Group, measures: Mapping[str, Measure], max_batches: int | None, average: Any
     ) -> dict[str, float]:
-        """What `measured` returns, from batches that the ranks share: every ``group.size``-th is this rank's."""
+        """The same as `measured`, from batches that the ranks share: every ``group.size``-th is this rank's."""
         parts = []
         for one in self._passes(max_batches, average, slice(group.rank, None, group.size)):
             parts.append([one.total, one.targets, contributions(self.metrics, one.outputs, one.batch)])
@@ -124,7 +124,7 @@ class Evaluator:
         data: str = "",
         average: Any = None,
     ) -> SampleTable:
-        """What each sample adds to the loss and to each metric: for slices, intervals and paired tests.
+        """The share of each sample in the loss and in each metric: for slices, intervals and paired tests.
 
         It has the loss if the objective has ``losses``, and the metrics that are a `SampleMeasure`.
 

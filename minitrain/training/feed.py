@@ -171,7 +171,7 @@ def as_loader(data: Any, batch_size: int) -> Any:
 
 
 def as_batches(data: Any, batch_size: int) -> Iterable[Any]:
-    """What to evaluate on: batches as they are, or those of a data set or of a pair of arrays."""
+    """The data of an evaluation: batches as they are, or those of a data set or of a pair of arrays."""
     if isinstance(data, tuple) and len(data) == 2 and all(map(is_array, data)):
         data = ArrayDataset(inputs=data[0], targets=data[1])
     return DatasetBatches(data, batch_size) if isinstance(data, SampleDataset) else data
@@ -223,7 +223,7 @@ class Feed:
     """Brings batches to a device; to a GPU beside its computation, see `minitrain.backend.cuda.staging`.
 
     Args:
-        device: where the model is.
+        device: the model's device.
     """
 
     def __init__(self, device: str) -> None:

@@ -23,8 +23,8 @@ class TrainingLoop:
 
     Args:
         setup: the model, the data and everything else that a step needs.
-        state: where the training stands; the loop counts in it.
-        view: what hooks see; its ``control`` has their requests to skip or to roll back.
+        state: the progress of the training; the loop counts in it.
+        view: the training as hooks see it; its ``control`` has their requests to skip or to roll back.
         callbacks: whose hooks are called within a step.
         roll_back: goes back to an older state when a callback requests it.
         privacy: makes the updates differentially private; ``None`` if they are not.

@@ -97,7 +97,7 @@ class LossScale:
         self.scale, self.clean = float(state["scale"]), state["clean"]
 
     def declared_state(self) -> dict[str, Kind]:
-        """What a state may hold; see `minitrain.states`."""
+        """The values that a state may hold; see `minitrain.states`."""
         return {"scale": Number(), "clean": Whole()}
 
 

@@ -21,7 +21,7 @@ class MemoryShortage(MinitrainError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take.
+    """The memory that a training will take.
 
     Attributes:
         weights: bytes of parameters, gradients and moments.

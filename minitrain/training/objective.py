@@ -1,4 +1,4 @@
-"""What training minimises: a model with a loss of its own, or a model and a loss function.
+"""The objective of a training: a model with a loss of its own, or a model and a loss function.
 
 One rule holds for all objectives. **A key means training, no key means evaluation.** An evaluation drops nothing and
 measures the plain loss, without label smoothing and other parts that belong to training. So the exponential of an
@@ -24,7 +24,7 @@ from ..random import Key
 
 
 class Objective(Protocol):
-    """What the training loop calls. GPT and the other models are objectives by themselves.
+    """The interface that the training loop calls. GPT and the other models are objectives by themselves.
 
     An objective may also have these attributes; each defaults to ``False``:
 
@@ -46,7 +46,7 @@ class Objective(Protocol):
 
 
 def counted_by(model: Any) -> str:
-    """What the losses of ``model`` count, in a word: tokens for a language model, else targets.
+    """The unit that the losses of ``model`` count, in a word: tokens for a language model, else targets.
 
     A model of your own may have an attribute ``counts``, such as ``"images"``.
     """
@@ -171,7 +171,7 @@ class ModelWithComparedLoss(ModelWithLoss):
         self.contrast = _OfWholeBatch(*self._training)
 
     def inputs_and_groups(self, batch: Any) -> tuple[tuple[Any, ...], Any]:
-        """What ``forward`` takes of a batch, and the targets, which the loss takes besides the outputs."""
+        """The arguments of ``forward`` from a batch, and the targets, which the loss takes besides the outputs."""
         inputs, targets = inputs_and_targets(batch)
         return (inputs, lengths_of(batch) if self._takes_lengths else None), targets
 
@@ -248,7 +248,7 @@ def objective_of(model: Any, loss_fn: Any = None) -> Any:
 
 
 def default_metrics(objective: Any) -> dict[str, Measures]:
-    """What an evaluation measures besides the loss unless told otherwise: the accuracy of a classifier."""
+    """The default measure of an evaluation besides the loss: the accuracy of a classifier."""
     if not getattr(objective, "classifies", False):
         return {}
     return {"accuracy": Accuracy(ignore_index=getattr(objective, "ignore_index", IGNORED))}

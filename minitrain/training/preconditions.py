@@ -1,4 +1,4 @@
-"""What a training checks before it begins: its arguments and parts, and that it overwrites no other run."""
+"""Checks before a training begins: its arguments and parts, and that it overwrites no other run."""
 
 from __future__ import annotations
 

@@ -25,16 +25,16 @@ class TrainResult:
         parameters: number of weights of the model.
         val_loss: loss on all of the validation data, per target; ``None`` without such data.
         best_val_loss: the lowest validation loss seen.
-        best_step: where it was.
+        best_step: the step of that evaluation.
         seconds: time spent, over all sessions.
         tokens_per_second: training speed, the median of the logged ones.
         stopped: why training ended before its last step; empty if it did not.
         history: everything that was logged.
-        checkpoint: where the last checkpoint is; ``None`` without a run folder.
+        checkpoint: the last checkpoint; ``None`` without a run folder.
         weights: the callback whose averaged weights were validated; empty for the trained weights.
-        privacy: what the training spent on its data, in a sentence; empty if it was not private.
-        findings: what its callbacks found, a text for each that found something.
-        counted: what ``tokens_per_second`` counts: ``"tokens"`` for a language model, else ``"targets"``.
+        privacy: the budget that the training spent, in a sentence; empty if it was not private.
+        findings: the findings of callbacks, a text for each that found something.
+        counted: the unit of ``tokens_per_second``: ``"tokens"`` for a language model, else ``"targets"``.
     """
 
     step: int

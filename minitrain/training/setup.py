@@ -1,4 +1,4 @@
-"""What a training works with, in small parts: the setup of a step, the context of a run, the view of a hook."""
+"""The parts that a training works with: the setup of a step, the context of a run, the view of a hook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .state import Control, TrainerState, due
 
 @dataclass
 class Setup:
-    """What a training step needs. The loop, the finders and the memory estimate all take this.
+    """The parts that a training step needs. The loop, the finders and the memory estimate all take this.
 
     Attributes:
         model: the model.
@@ -32,7 +32,7 @@ class Setup:
         key: random key of the dropout masks.
         accumulation: number of micro-batches in a batch.
         max_grad_norm: longer gradients are scaled down to this length; ``None`` leaves them.
-        device: where the model is.
+        device: the model's device.
         arithmetic: the precision of products, and the scaler that float16 needs.
     """
 
@@ -116,7 +116,7 @@ class RunContext:
         weights: the weights that evaluations use.
         resumed: whether this session goes on from a checkpoint.
         products: a sentence about what multiplies as it did before that checkpoint; empty if nothing does.
-        privacy: what makes the training differentially private; ``None`` if it is not.
+        privacy: the mechanism that makes the training differentially private; ``None`` if it is not.
         command: the command line that continues the run; ``None`` for a run whose data and loop are in a script.
     """
 
@@ -133,11 +133,11 @@ class RunContext:
 
 
 class StepView:
-    """What a hook may read of a training in progress, and request of it.
+    """A training in progress as a hook sees it: what it may read, and what it may request.
 
     Args:
-        state: where the training stands.
-        control: what callbacks request.
+        state: the progress of the training.
+        control: the requests of callbacks.
         total_steps: number of updates in all.
         log_every: updates from one record to the next.
         warn: called with a sentence when something is wrong but training can go on.

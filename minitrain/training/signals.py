@@ -25,7 +25,7 @@ class Interrupted(MinitrainError):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a program that this signal ended: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """The exit code that a shell expects after this signal: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.signal_number
 
 

@@ -1,4 +1,4 @@
-"""What changes while training: records of a step, where the training stands, and what callbacks request."""
+"""The changing part of a training: records of a step, where the training stands, and the requests of callbacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Gradient(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What one training step did.
+    """The record of one training step.
 
     Attributes:
         loss: summed loss of the batch, in nats. It and the next two are arrays () if they have stayed on a GPU.
@@ -62,7 +62,7 @@ class TrainerState:
         tokens: number of targets (tokens, samples) trained on.
         seconds: time spent, over all sessions of the run.
         best_val_loss: lowest validation loss so far.
-        best_step: where it was.
+        best_step: the step of that evaluation.
         window_loss: summed loss since the last log record.
         window_tokens: targets since the last log record.
         window_seconds: time of the training steps since the last log record.
@@ -169,12 +169,12 @@ DECLARED: dict[str, Kind] = {
     "best_step": Maybe(Whole()),
     "stopped": Text(),
 }
-"""What a saved `TrainerState` may hold; see `minitrain.states`."""
+"""The values that a saved `TrainerState` may hold; see `minitrain.states`."""
 
 
 @dataclass
 class Control:
-    """What callbacks ask of the trainer. All but ``stop`` holds for the step at hand and is then forgotten.
+    """The requests of callbacks to the trainer. All but ``stop`` holds for the step at hand and is then forgotten.
 
     Attributes:
         stop: why training shall end after this step; empty goes on.

@@ -71,17 +71,17 @@ class Trainer(ByHand):
             by default.
         val_data: batches to validate on, iterated anew each time, or a data set; ``None`` goes without.
         config: how long to train, in which batches, and what happens how often.
-        callbacks: what else happens, in this order. Progress on the screen, ``metrics.jsonl`` and ``run.json`` come
+        callbacks: called at each event, in this order. Progress on the screen, ``metrics.jsonl`` and ``run.json`` come
             after them, unless a `ProgressTracker`, a `JsonlLogger` or a `RunInfo` is among them.
         run_dir: the run folder; it is made if it does not exist. ``None`` writes no file, and a URL such as
             ``s3://bucket/run`` gets the checkpoints and nothing else.
-        metrics: what else to measure on the validation data, by name; see `Evaluator`.
+        metrics: further metrics of the validation data, by name; see `Evaluator`.
         progress: whether to show progress on the screen.
         key: random key of the dropout masks.
         tokenizer: for ``generate_text``; by default that of the training data, if it has one.
         hyperparameters: settings that loggers note and checkpoints keep, nested dictionaries of plain values; by
             default what the trainer knows of itself, the optimizer and the model.
-        device: where the model is, ``"cpu"`` or ``"cuda"``.
+        device: the model's device, ``"cpu"`` or ``"cuda"``.
         privacy: makes the training differentially private, see `DPSGD`; ``train_data`` is then a data set or arrays.
         group: the ranks that train together, see `minitrain.distributed`; each has a trainer with the same arguments.
             ``config.gradient_accumulation_steps`` is then the number of micro-batches of all ranks.
@@ -92,12 +92,12 @@ class Trainer(ByHand):
         setup: model, optimizer, schedule, data: what a step needs.
         run: history, evaluator, folder: where the run happens and its results go.
         state: the `TrainerState`.
-        control: what callbacks request.
+        control: the requests of callbacks.
         checkpoints: the `CheckpointStore` of the run; ``None`` without a run folder.
         saver: writes checkpoints into it, at once or in the background.
         restorer: goes back to one of them.
         loop: makes the updates.
-        between: what happens between two updates.
+        between: the work between two updates.
         folder: the run folder with its lock; ``None`` without one.
 
     Raises:

@@ -163,7 +163,7 @@ def _where(error: Exception) -> str:
 def _compare(
     place: int, found: Any, results: tuple[Any, ...], inputs: Mapping[str, Array], tolerance: float
 ) -> str:
-    """What is wrong with a result, or an empty string.
+    """A description of the fault of a result, or an empty string.
 
     Args:
         place: which result it is.

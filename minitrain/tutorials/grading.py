@@ -37,8 +37,8 @@ class Mark(NamedTuple):
         file: the student's notebook.
         exercise: its name.
         passed: whether the function is right.
-        findings: what the checker says.
-        advice: what fits the mistake, if the exercise knows it.
+        findings: the findings of the checker.
+        advice: advice about the mistake, if the exercise knows it.
     """
 
     file: str

@@ -30,7 +30,7 @@ class Node(Protocol):
 
     @property
     def parents(self) -> Sequence[Node]:
-        """What it was computed from."""
+        """The nodes that it was computed from."""
 
 
 def topological(root: Node) -> list[Node]:

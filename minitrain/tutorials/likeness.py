@@ -1,4 +1,4 @@
-"""What a wrong result looks like next to the right one: a factor, an offset, a transposition, a missing sum.
+"""The likeness of a wrong result to the right one: a factor, an offset, a transposition, a missing sum.
 
 Each function tries one simple mistake, and returns words for it if it explains all of the difference.
 """
@@ -16,11 +16,11 @@ CLOSE = 1e-6  # relative: what agrees this well is equal
 
 
 def likeness(found: Array, expected: Array, inputs: Mapping[str, Array], others: Mapping[int, Array]) -> str:
-    """What a wrong result of the right shape looks like, in words; empty if it looks like nothing known.
+    """Describe how a wrong result of the right shape differs; empty if the pattern is not known.
 
     Args:
         found: the result.
-        expected: what is right, of the same shape.
+        expected: the right result, of the same shape.
         inputs: the inputs by name.
         others: the other right results by place.
     """
@@ -39,7 +39,7 @@ def likeness(found: Array, expected: Array, inputs: Mapping[str, Array], others:
 
 
 def likeness_of_shape(found: Array, expected: Array) -> str:
-    """What a result of the wrong shape looks like; empty if it looks like nothing known."""
+    """Describe how a result of the wrong shape differs; empty if the pattern is not known."""
     if found.size == expected.size and found.size:
         for axes in itertools.permutations(range(found.ndim)):
             if list(axes) != sorted(axes) and _same(found.transpose(axes), expected):

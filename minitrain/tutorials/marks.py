@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from .grading import Mark
 
 FORMULA = "=+-@\t\r"
-"""What a cell begins with that a spreadsheet would run."""
+"""Beginnings of a cell that a spreadsheet would run."""
 
 
 def table(marks: Sequence[Mark]) -> str:
@@ -36,7 +36,7 @@ def write_marks(marks: Sequence[Mark], path: Path) -> None:
     """Write a record for each mark.
 
     Args:
-        marks: what to write.
+        marks: the marks to write.
         path: ends with ``.json`` or ``.csv``.
 
     Raises:

@@ -87,7 +87,7 @@ def functions(text: str) -> list[str]:
 
 
 def first_line(text: str) -> str:
-    """What names a cell in a message."""
+    """The name of a cell in messages."""
     return next((line[:80] for line in text.splitlines() if line.strip()), "nothing")
 
 

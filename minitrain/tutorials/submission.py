@@ -1,4 +1,4 @@
-"""What counts in a notebook that a student hands in: definitions, and nothing else."""
+"""The part of a student's notebook that counts: definitions, and nothing else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Submission:
     functions with a name, the later one counts. Definitions that the teacher's notebook has too are left out.
 
     Args:
-        name: what the marks call it.
+        name: its name in the marks.
         notebook: the student's, or why it cannot be read.
         known: ``definitions`` of the teacher's notebook outside exercises and solutions.
     """
@@ -27,7 +27,7 @@ class Submission:
         self.name = name
         self.parts: list[ast.stmt] = []
         self.broken: list[str] = []
-        """What is wrong with the file, or with the cells that are no Python."""
+        """Faults of the file, or of cells that are no Python."""
         if isinstance(notebook, ConfigError):
             self.broken.append(str(notebook))
             return

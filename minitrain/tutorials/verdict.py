@@ -11,15 +11,15 @@ BOX = "border-left:4px solid {color};padding:.2em .8em"
 
 
 class Verdict(NamedTuple):
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         name: the exercise's.
         passed: whether the answer is right.
-        findings: what was checked, or what is wrong.
-        hint: what to think of next; empty if the answer is right.
-        advice: what is known of this very mistake; empty if nothing is.
-        gradients: what the gradient checker found, if it could judge the answer.
+        findings: the checks that were made, or the faults.
+        hint: the next thing to think of; empty if the answer is right.
+        advice: advice about this very mistake; empty if there is none.
+        gradients: the report of the gradient checker, if it could judge the answer.
     """
 
     name: str

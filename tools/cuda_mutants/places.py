@@ -57,7 +57,7 @@ class Finder:
         self._seen: dict[tuple[str, str], int] = {}
 
     def enter(self, part: Part) -> None:
-        """What is found from here on is in ``part``."""
+        """Put all places found from here on into ``part``."""
         self._part = part
 
     def site(

@@ -64,7 +64,7 @@ class Store:
         return next((found for tried in self.tried.values() if (found := tried.get((path, number)))), "")
 
     def outcome(self, path: str, number: int) -> str | None:
-        """What noticed a mutant; an empty string if nothing did in any unit, ``None`` if one is left to try."""
+        """The check that noticed a mutant; an empty string if none did in any unit, ``None`` if one is left to try."""
         if found := self.killer(path, number):
             return found
         users = [unit for unit in self.every if path in unit.files]

@@ -83,7 +83,7 @@ def try_unit(
 
 
 def _attempt(emulator: MutatedEmulator, file: Mutated, number: int, checks: Sequence[Check]) -> Callable[[], str]:
-    """What a process does: runs the checks with one mistake; says which check noticed, and how."""
+    """Run the checks with one mistake; say which check noticed it, and how."""
 
     def attempt() -> str:
         if file.behind_switch(number):

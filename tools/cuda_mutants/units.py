@@ -39,7 +39,7 @@ class Unit(NamedTuple):
         return [self.path, *(f"include/{name}" for name in self.headers)]
 
     def checks(self) -> list[Check]:
-        """What must notice a mistake."""
+        """The checks that must notice a mistake."""
         return checks_of_attention(self.path) if self.path in ATTENTION else checks_of(self.path)
 
 

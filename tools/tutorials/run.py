@@ -107,7 +107,7 @@ def answered(path: Path, cells: list[Any]) -> list[Any]:
 
 
 def printed(cell: Any) -> str:
-    """What a cell printed."""
+    """The output of a cell."""
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 

@@ -75,5 +75,5 @@ def sets_an_exercise(cell: Any) -> bool:
 
 
 def first_line(cell: Any) -> str:
-    """What names a cell in a message."""
+    """The name of a cell in messages."""
     return next((line for line in cell.source.splitlines() if line.strip()), "an empty cell")

@@ -1,4 +1,4 @@
-"""What is measured on."""
+"""The machine of a report."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ..place import Place
 TITLE = "Tests on the card"
 FOLDERS = ("tests/kernels/cuda", "tests/backend/cuda", "tests/training/test_graphed_step.py")
 QUICK = ("tests/kernels/cuda/test_rules.py",)
-"""What runs without a card, to show that this part works."""
+"""The tests that run without a card, to show that this part works."""
 
 
 def run(place: Place, options: dict[str, Any]) -> None:

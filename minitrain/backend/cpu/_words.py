@@ -1,4 +1,4 @@
-"""What the thread pool is built from: words of memory that threads share, a clock, and the system's futex.
+"""The parts of the thread pool: words of memory that threads share, a clock, and the system's futex.
 
 A word is a 64-bit integer; ``(row, word)`` is the one at the address ``row``, a multiple of 8, plus ``word`` times 8.
 Each function is one or a few machine instructions in numba's compiled code. All threads see the accesses to shared

@@ -175,7 +175,7 @@ def usual_form() -> str:
 
 
 def missing(module: str, names: Sequence[str], form: str) -> Iterator[Kernel | CFunction]:
-    """What is not on disk of the kernels in a file and in those that it names in ``USED_WITH``, the largest first.
+    """The kernels of a file, and of those in its ``USED_WITH``, that are not on disk, the largest first.
 
     Functions that kernels are linked with come before them.
 

@@ -41,7 +41,7 @@ from numba.extending import intrinsic
 from .compiler import device
 
 PARALLEL_FOR = "minitrain_parallel_for"
-"""What runs the parallel loops of kernels. The user's numba functions call ``numba_parallel_for``, of another pool."""
+"""Runs the parallel loops of kernels. The user's numba functions call ``numba_parallel_for``, of another pool."""
 WORD, POINTER, NOTHING = ir.IntType(64), ir.IntType(8).as_pointer(), ir.VoidType()
 BODY = ir.FunctionType(NOTHING, [POINTER.as_pointer(), WORD.as_pointer(), WORD.as_pointer(), POINTER])
 
@@ -177,7 +177,7 @@ def _outside(module: Any, symbol: str, result: Any, *arguments: Any) -> Any:
 
 
 def _body(context: Any, module: Any, part: Any, data_type: Any) -> Any:
-    """What the team calls, with the arguments of numba's parallel loops: it runs the parts that they stand for."""
+    """The entry point of the team: takes the arguments of numba's parallel loops, and runs the parts they stand for."""
     body = ir.Function(module, BODY, f"{part.mangled_name}.parts")
     body.linkage = "internal"
     builder = ir.IRBuilder(body.append_basic_block())

@@ -62,7 +62,7 @@ def matmul(
         transpose_b: multiply with the transpose of b's matrices.
         bias: (N,) added to each row before the epilogue, in the dtype of the result. For an epilogue with sums: the
             vector of the result's dtype that receives them.
-        epilogue: what happens to the sums before they are stored:
+        epilogue: the last step on the sums before they are stored:
 
             - ``None`` or ``"relu"``, or ``"gelu"`` (tanh form);
             - ``"gelu_aux"``: GELU, and its input is written to ``aux``;

@@ -44,7 +44,7 @@ class Launch(NamedTuple):
 
 
 class Launcher(Protocol):
-    """What runs a checked launch."""
+    """Runs checked launches."""
 
     takes_host_arrays: bool
     """Whether arguments may be NumPy arrays."""

@@ -21,7 +21,7 @@ OPTIONS = ("-std=c++17", "-default-device", "--ptxas-options=-v")
 
 
 class Resources(NamedTuple):
-    """What a kernel needs of a multiprocessor, as the assembler reports it."""
+    """The resources of a multiprocessor that a kernel takes, as the assembler reports them."""
 
     registers: int  # of a thread
     shared: int  # bytes of static shared memory

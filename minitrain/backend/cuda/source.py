@@ -42,7 +42,7 @@ class SourceFile:
 
 
 class Declaration:
-    """What Python knows of a kernel.
+    """The description of a kernel for Python.
 
     Args:
         source: the file that it is in.

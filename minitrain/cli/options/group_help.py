@@ -29,7 +29,7 @@ GROUPS = {
     "metrics": "what else is measured on the validation data",
     "run": "settings outside the groups: seed, run_dir, device, init_from",
 }
-"""What ``--help`` can be asked about."""
+"""The groups that ``--help`` explains."""
 _OUTSIDE = "run"
 _PARTS = ("callbacks", "loss", "metrics")
 """Registered parts, which are named in lists or alone."""
@@ -85,7 +85,7 @@ def describe_group(group: str, settings: Sequence[str]) -> str:
 
 
 def _describe_parts(group: str) -> list[str]:
-    """What is registered, the user's own too, with the settings of each."""
+    """Everything that is registered, the user's own too, with the settings of each."""
     from ...settings.declared import REQUIRED
     from ...settings.table import as_yaml
     from ...settings.type_check import shown
@@ -110,7 +110,7 @@ def _describe_parts(group: str) -> list[str]:
 
 
 def _describe_tasks() -> list[str]:
-    """What a run can train, with the data, the model and the recipe that each begins with."""
+    """The tasks of a run, with the data, the model and the recipe that each begins with."""
     from ...tasks.task import TASKS
 
     lines = ["choose one with task=NAME, which comes with its usual recipe; your own needs --plugin FILE", ""]

@@ -61,7 +61,7 @@ def read_overrides(arguments: Sequence[str], groups: Mapping[str, Sequence[str]]
     """Check ``key=value`` arguments against the names that exist, and read the values.
 
     Args:
-        arguments: what the user typed.
+        arguments: the words that the user typed.
         groups: the options of each group, e.g. ``{"recipe": ["pydoc", "tiny"]}``.
 
     Raises:

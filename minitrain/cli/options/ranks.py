@@ -123,7 +123,7 @@ def _main(argv: list[str]) -> int:
 
 
 class _Asked(NamedTuple):
-    """What the settings of a run say about its ranks."""
+    """The ranks that the settings of a run ask for."""
 
     engine: str | None
     ranks: int
@@ -164,7 +164,7 @@ def _is_told_elsewhere(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """What this process prints goes nowhere; its errors still do."""
+    """Silence this process; its errors are still printed."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         from .. import failures
 

@@ -1,4 +1,4 @@
-"""What is typed for a sweep: settings of runs, of the launcher (``launcher.``) and of the search (``search.``)."""
+"""The arguments of a sweep: settings of runs, of the launcher (``launcher.``) and of the search (``search.``)."""
 
 from __future__ import annotations
 

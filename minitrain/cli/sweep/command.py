@@ -93,7 +93,7 @@ def compose_sweep(
     """The folder of a sweep, the settings of its runs by their names, and the search if there is one; all checked.
 
     Args:
-        given: what was typed.
+        given: the words that were typed.
         engine: of the search; ``None`` tries all combinations.
         trials: how many runs a search makes.
 

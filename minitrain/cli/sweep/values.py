@@ -32,7 +32,7 @@ def read_values(argument: str) -> Values:
 
 
 def read_range(argument: str) -> Range | None:
-    """What a search may choose for ``key=value``; ``None`` if it has one value.
+    """The values that a search may choose for ``key=value``; ``None`` if it has one value.
 
     ``interval(0.1,1)`` is any number between the two, ``int(interval(1,8))`` any whole number, ``range(8,64,8)`` one of
     its numbers. ``tag(log,interval(1e-4,1e-1))`` spreads the logarithm evenly. All others choose one of their values.

@@ -1,4 +1,4 @@
-"""What a model of another task than a language model makes of an input: a translation, a class, a caption."""
+"""Answers of models that are no language models: a translation, a class, a caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands that write have in common: the model that they open, and how its tokens are chosen."""
+"""The common part of commands that write: the model that they open, and how its tokens are chosen."""
 
 from __future__ import annotations
 

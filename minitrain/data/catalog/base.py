@@ -1,4 +1,4 @@
-"""What the catalog knows about a data set, and the check of its files."""
+"""Facts about a data set of the catalog, and the check of its files."""
 
 from __future__ import annotations
 

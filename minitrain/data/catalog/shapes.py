@@ -38,7 +38,7 @@ SHAPES_BY_NAME: dict[str, Callable[[NDArray[Any], NDArray[Any], float], NDArray[
 RELATIONS = ("left of", "above")
 BACKGROUND = 235
 TEXTS = ("a {}", "a picture of a {}", "there is a {} here")
-"""What is said about a single shape."""
+"""Sentences about a single shape."""
 COUNTS = {"train": 8192, "validation": 512, "test": 512}
 SINGLE_COUNTS = COUNTS | {"train": 4096}
 

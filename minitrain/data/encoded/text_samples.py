@@ -1,4 +1,4 @@
-"""What data sets of texts share: one pass that encodes every record, to find its length and whether it can be used."""
+"""The base of data sets of texts: one pass that encodes every record, to find its length and whether it can be used."""
 
 from __future__ import annotations
 

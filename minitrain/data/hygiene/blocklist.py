@@ -15,7 +15,7 @@ from .words import ngrams, words
 
 LARGEST_LIST = 64_000_000
 _ONLY_WORDS = re.compile(r"[\w\s.'’·-]*")
-"""What an entry may have besides marks of letters: words are compared without signs, so 'c++' would match 'c'."""
+"""Characters of an entry besides marks of letters: words are compared without signs, so 'c++' would match 'c'."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .words import ngrams, normalised, words
 _AT_ONCE = 4096
 """Runs that are hashed at once: each takes 4 bytes for each permutation."""
 _WEIGHTS = (0.05, 0.95)
-"""What bands cost: a pair that is compared in vain, and a pair that is missed."""
+"""The cost of bands: a pair that is compared in vain, and a pair that is missed."""
 
 
 @dataclass(frozen=True)

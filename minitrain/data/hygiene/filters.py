@@ -1,4 +1,4 @@
-"""What a filter is: a function of a text that says why the text should go, or ``None``."""
+"""Filters: functions of a text that say why the text should go, or ``None``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Filter(Protocol):
 
     @property
     def reason(self) -> str:
-        """What its findings are called in reports."""
+        """The name of its findings in reports."""
 
     def __call__(self, text: str) -> Finding | None:
         """Why ``text`` should go; ``None`` if it may stay."""

@@ -23,7 +23,7 @@ class Kind(NamedTuple):
     """A kind of personal data.
 
     Attributes:
-        placeholder: what is put in its place.
+        placeholder: the text that is put in its place.
         pattern: where one may be. If the check refuses what was found, it is tried without its last groups.
         shortest: characters that one has at least.
         is_one: the check, given what was found and the countries whose phone numbers count.

@@ -15,7 +15,7 @@ from ...errors import ConfigError, did_you_mean
 from .kinds import KINDS, PHONE_AT_HOME, Kind
 
 _PERHAPS = re.compile(r"[\d@＠]|:[0-9A-Fa-f]{0,4}:")
-"""What a text with personal data has in it."""
+"""A text may hold personal data only if it has one of these."""
 _LONGEST_NUMBER = 64
 """Characters of the longest number with its separators."""
 _GROUP_END = re.compile(r"(?<=[^\W_])(?=[\W_])")

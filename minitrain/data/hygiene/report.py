@@ -17,7 +17,7 @@ _SHOWN = 8
 
 @dataclass
 class CleanReport:
-    """What was read, kept, removed and masked.
+    """The numbers of records that were read, kept, removed and masked.
 
     Attributes:
         folder: where the results are.

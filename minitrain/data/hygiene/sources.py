@@ -24,7 +24,7 @@ from ..records.tables import row_values
 from ..text.corpus import TEXT_SUFFIXES, PathLike, files_below, source_paths
 
 UNITS = ("blank", "line", "file", "label")
-"""What a record of a text file is: what stands between blank lines, a line, the file, or a file with its class."""
+"""A record of a text file: the text between blank lines, a line, the file, or a file with its class."""
 DEEPEST = 100
 """Lists and objects inside each other in a record."""
 

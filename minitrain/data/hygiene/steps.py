@@ -1,4 +1,4 @@
-"""What is done to each record by itself, in one process or several: the results come in the order of the records."""
+"""Work on each record by itself, in one process or several: the results come in the order of the records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE, _LETTERS_AT_ONCE = 256, 1 << 20
 
 
 class Outcome(NamedTuple):
-    """What became of a record.
+    """The result for a record.
 
     Attributes:
         item: the record, masked.

@@ -89,7 +89,7 @@ def _header(file: Any, path: Path) -> tuple[tuple[int, ...], int]:
 
 
 def _unpacked(file: gzip.GzipFile, shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
-    """What follows the header; memory grows with what is there, not with what the header says."""
+    """The bytes after the header; memory grows with what is there, not with what the header says."""
     size, content = math.prod(shape), bytearray()
     while len(content) < size and (piece := file.read(min(_PIECE, size - len(content)))):
         content += piece

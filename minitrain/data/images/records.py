@@ -1,4 +1,4 @@
-"""What readers of images share: decoding on demand, and finding broken images when they are opened."""
+"""The base of readers of images: decoding on demand, and finding broken images when they are opened."""
 
 from __future__ import annotations
 

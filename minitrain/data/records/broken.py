@@ -18,7 +18,7 @@ class BrokenItem(NamedTuple):
     Attributes:
         file: the file it is in.
         line: its line, counted from 1; its number for files without lines; ``None`` if it is the whole file.
-        reason: what is wrong with it.
+        reason: its fault.
     """
 
     file: str

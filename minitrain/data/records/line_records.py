@@ -1,4 +1,4 @@
-"""What the readers of text files share: one pass that checks every record, and reading one again."""
+"""The base of readers of text files: one pass that checks every record, and reading one again."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _below(folder: Path, suffixes: Collection[str]) -> Iterator[str]:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, sorted by name: the same order on every system."""
+    """The content of a folder, sorted by name: the same order on every system."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)

@@ -65,7 +65,7 @@ def _read(metadata: Mapping[str, Any]) -> Any:
 
 
 def _common(tokenizer: Any, model: str, pre: str, tokens: list[str], types: list[int], rows: int) -> dict[str, Any]:
-    """What both kinds of tokenizers say."""
+    """The metadata of both kinds of tokenizers."""
     ends = tokenizer.end_ids
     if len(ends) > len(_ENDS):
         raise DataError(f"GGUF names {len(_ENDS)} tokens at most that end a text; there are {len(ends)}")
@@ -97,7 +97,7 @@ def _sentencepiece(tokenizer: SentencePieceTokenizer, rows: int) -> dict[str, An
 
 
 def _facts(tokenizer: SentencePieceTokenizer) -> dict[str, Any]:
-    """What decides the tokens of texts: `to_json`, without flags that do nothing."""
+    """The part that decides the tokens of texts: `to_json`, without flags that do nothing."""
     said = tokenizer.to_json()
     said["flags"] = [tokenizer.space_prefix, *tokenizer.encode("", frame=True).tolist()]
     return said
@@ -136,7 +136,7 @@ def _byte_level_bpe(tokenizer: PretrainedTokenizer, rows: int) -> dict[str, Any]
 
 
 def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
-    """What decides the tokens of texts, in one form, however a ``tokenizer.json`` writes it."""
+    """The part that decides the tokens of texts, in one form, however a ``tokenizer.json`` writes it."""
     description = tokenizer.to_json()["tokenizer"]
     model, added = description["model"], description["added_tokens"]
     vocab = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
@@ -162,14 +162,14 @@ def _meaning(tokenizer: PretrainedTokenizer) -> dict[str, Any]:
 
 
 def _words(normalizer: Any, pre_tokenizer: Any, whole_words: bool) -> tuple[Any, ...]:
-    """What splits a text into words. ``trim_offsets`` changes no token."""
+    """The part that splits a text into words. ``trim_offsets`` changes no token."""
     steps = [{k: v for k, v in part.items() if k != "trim_offsets"} for part in parts_of(pre_tokenizer)]
     steps = [{"use_regex": True, **step} if step["type"] == "ByteLevel" else step for step in steps]
     return parts_of(normalizer), steps, whole_words
 
 
 def _framed(part: Mapping[str, Any]) -> object:
-    """What a step puts around one text; texts in pairs and types of tokens are not used here."""
+    """The tokens that a step puts around one text; texts in pairs and types of tokens are not used here."""
     if part["type"] != "TemplateProcessing":
         return part
     ids = {name: token["ids"] for name, token in part["special_tokens"].items()}

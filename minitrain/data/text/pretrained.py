@@ -40,7 +40,7 @@ class PretrainedTokenizer(RoleTokens):
         """Check a description and load it.
 
         Args:
-            description: what JSON says in a ``tokenizer.json``. Its truncation and padding are left out.
+            description: the parsed JSON of a ``tokenizer.json``. Its truncation and padding are left out.
             begin: the name of the token that a text begins with.
             end: names of the tokens that end a text.
             pad: the name of the token for padding.

@@ -1,4 +1,4 @@
-"""What a ``tokenizer.json`` of others may say: a list of known parts, each with its settings, and bounds on all of it.
+"""Checks of a ``tokenizer.json`` of others: a list of known parts, each with its settings, and bounds on all of it.
 
 The ``tokenizers`` library executes the file. Some of what it can execute is refused here: parts that draw random
 numbers, that can make a text grow without bound, or whose binary data could crash the library. Any other part that is
@@ -117,7 +117,7 @@ def checked_description(description: object) -> dict[str, Any]:
     """The parts of a ``tokenizer.json``, checked, without truncation and padding.
 
     Args:
-        description: what JSON says in the file.
+        description: the parsed JSON of the file.
 
     Raises:
         DataError: naming what is damaged, unknown or out of bounds.
@@ -138,7 +138,7 @@ def checked_description(description: object) -> dict[str, Any]:
 
 
 class _Budget:
-    """What the parts of one kind may amount to together."""
+    """The bound on the parts of one kind together."""
 
     def __init__(self) -> None:
         self.parts, self.growth = 0, 1.0

@@ -15,7 +15,7 @@ from .pretrained_checks import LARGEST_FILE, MOST_CONTAINERS
 TOKENIZER, CONFIG, GENERATION = "tokenizer.json", "tokenizer_config.json", "generation_config.json"
 TEMPLATE = "chat_template.jinja"
 TOKENIZER_FILES = (TOKENIZER, CONFIG, GENERATION, TEMPLATE)
-"""What a tokenizer is read from."""
+"""The files of a tokenizer."""
 _LARGEST_SETTINGS = 16_000_000  # bytes; it may list all added tokens
 _LARGEST_TEMPLATE = 1_000_000
 _OLDER = {

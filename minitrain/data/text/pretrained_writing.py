@@ -26,7 +26,7 @@ def save_pretrained_tokenizer(
 
     Args:
         tokenizer: any of minitrain's.
-        folder: where to.
+        folder: the folder to write to.
         longest: the most tokens that the model takes.
 
     Raises:
@@ -59,7 +59,7 @@ def role_ids(tokenizer: RoleTokens) -> dict[str, Any]:
 
 
 def _settings(tokenizer: PretrainedTokenizer, longest: int | None) -> dict[str, Any]:
-    """What ``tokenizer_config.json`` says."""
+    """The content of ``tokenizer_config.json``."""
     special = {number: name for name, number in tokenizer.special_tokens.items()}
     roles = {"bos_token": tokenizer.begin_id, "pad_token": tokenizer.pad_id, "unk_token": None, "eos_token": None}
     for role, number in roles.items():

@@ -1,4 +1,4 @@
-"""What a tokenizer of others knows besides the tokens of a text: which of its tokens begin and end a text."""
+"""The roles of tokens in a tokenizer of others: which of its tokens begin and end a text."""
 
 from __future__ import annotations
 

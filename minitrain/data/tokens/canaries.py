@@ -24,7 +24,7 @@ class Canary(NamedTuple):
     """A made-up secret.
 
     Attributes:
-        prefix: what stands before the digits; no two canaries share it.
+        prefix: the text before the digits; no two canaries share it.
         secret: the digits.
     """
 

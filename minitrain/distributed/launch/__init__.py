@@ -1,1 +1,1 @@
-"""What starts the ranks of a training where no ``mpirun`` or ``srun`` does."""
+"""Starters of the ranks of a training where no ``mpirun`` or ``srun`` does it."""

@@ -241,7 +241,7 @@ def _trainer(task: dict[str, Any], workers: int, cpus: int, scratch: str, attemp
 
 
 def run_rank(task: dict[str, Any]) -> None:
-    """What a worker does: the command, as the rank that Ray has made of it.
+    """The work of a worker: the command, as the rank that Ray has made of it.
 
     Raises:
         WorkerError: if it fails.

@@ -1,4 +1,4 @@
-"""What goes into the engine, what it keeps of it, and what comes out."""
+"""Requests to the engine, the state that it keeps of each, and its results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Event(NamedTuple):
     """A new token of a sample, or its end, or both.
 
     Attributes:
-        request: what ``submit`` returned; in a batch, the index of the prompt.
+        request: the number that ``submit`` returned; in a batch, the index of the prompt.
         sample: index of the sample, from 0.
         token: the new token; ``None`` if the sample ended without one.
         logprob: its log-probability, if it was asked for.
         best: the most likely tokens with their log-probabilities, the most likely first, if they were asked for.
         finish_reason: one of `FINISH_REASONS` if the sample ended, else ``None``.
         stopped_by: the stop token or stop string, if one ended it.
-        error: what went wrong, if the reason is ``"error"``.
+        error: the error, if the reason is ``"error"``.
     """
 
     request: int
@@ -80,7 +80,7 @@ class Result:
 
     Attributes:
         prompt: (n,) int32.
-        params: what was asked for, with the seed that was used.
+        params: the settings of the request, with the seed that was used.
         samples: ``params.num_samples`` of them.
     """
 
@@ -124,9 +124,9 @@ class Request:
     """A prompt in the engine, with what all of its samples share.
 
     Args:
-        number: what the engine calls it.
+        number: its number in the engine.
         prompt: token ids.
-        params: what it asks for.
+        params: its settings.
         longest: the most tokens that the session holds of a sequence.
         key: where random numbers come from, in place of ``params.seed``.
         detokenizer: needed for stop strings.
@@ -188,5 +188,5 @@ class Running:
         return self._ending
 
     def event(self, choice: Choice, ending: Ending) -> Event:
-        """What is told of a new token."""
+        """The event that reports a new token."""
         return Event(self.request.number, self.index, *choice, ending.reason, ending.stopped_by)

@@ -68,7 +68,7 @@ def beam_search_generate(
         early_stopping: ``True``, ``False`` or ``"never"``, see above.
         num_beam_groups: number of groups, a divisor of ``num_beams``.
         diversity_penalty: 0 or more, in nats.
-        constraints: what must appear: tokens, phrases (lists of tokens) or lists of phrases of which one is enough.
+        constraints: must appear: tokens, phrases (lists of tokens) or lists of phrases of which one is enough.
         num_return_sequences: how many results each prompt gets, at most ``num_beams``.
         stop_token_ids: a text ends with the first of these tokens.
         device: the device of a model; a session knows its own.

@@ -1,4 +1,4 @@
-"""What a beam search is asked for, and what it finds."""
+"""The settings of a beam search, and its results."""
 
 from __future__ import annotations
 

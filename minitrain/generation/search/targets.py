@@ -48,7 +48,7 @@ def beam_search_targets(
 
     Args:
         model: an encoder-decoder; runs without dropout.
-        inputs: what it reads, on its device: sources (B, S) of a `Seq2Seq`, images (B, C, H, W) of a `Captioner`.
+        inputs: its inputs, on its device: sources (B, S) of a `Seq2Seq`, images (B, C, H, W) of a `Captioner`.
         start: the token that targets begin with.
         end: the token that ends a target.
         max_new_tokens: the most tokens of a target, the end token included; 1 to the model's ``block_size``.

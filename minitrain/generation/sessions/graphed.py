@@ -94,7 +94,7 @@ class GraphedSession:
             kept.copy_row(source, target)
 
     def _compute(self, tokens: Array, places: Array) -> Array:
-        """What is captured: the logits (slots, V) after one token (slots, 1) at ``places`` (slots,)."""
+        """The captured computation: the logits (slots, V) after one token (slots, 1) at ``places`` (slots,)."""
         for kept in self._past:
             kept.place(places)
         past: list[Any] = [*self._past]

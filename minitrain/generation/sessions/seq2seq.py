@@ -33,7 +33,7 @@ class Seq2SeqSession:
         """Begin a sequence: the target of a source.
 
         Args:
-            slot: what was there is forgotten.
+            slot: the slot; the sequence that was there is forgotten.
             source: (S,) token ids, without padding.
 
         Raises:

@@ -22,7 +22,7 @@ Tokens = np.ndarray[Any, np.dtype[np.int32]]
 
 
 class LanguageModel(Protocol):
-    """What generation needs of a model: ``config.block_size`` and a forward."""
+    """The interface that generation needs of a model: ``config.block_size`` and a forward."""
 
     config: Any
 

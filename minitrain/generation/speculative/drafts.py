@@ -1,4 +1,4 @@
-"""What drafts tokens: the interface, and a smaller model as a draft."""
+"""Drafters, which propose tokens: the interface, and a smaller model as a draft."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DraftRequest:
         text: (n,) int32 its tokens so far, the prompt included.
         most: how many tokens may be drafted, 1 or more.
         number: its random numbers.
-        params: what was asked for. The number of new tokens may go beyond ``max_new_tokens``.
+        params: the settings of the request. The number of new tokens may go beyond ``max_new_tokens``.
         weights: the distribution (V,), up to a factor, that all these settings make of logits (V,) after a text (n,).
             It raises an error where they leave no token, or where a function of the user's own does.
     """

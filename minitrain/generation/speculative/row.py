@@ -43,7 +43,7 @@ class Row:
 
     Args:
         prompt: (n,) int32.
-        params: what is asked for.
+        params: the settings of the request.
         sample: its index among those of the prompt.
         context: the model's context of the text.
         draft_tokens: how many tokens to draft at first.

@@ -86,7 +86,7 @@ class Detokenizer:
 
 
 def detokenizer_of(tokenizer: Any) -> Callable[[Iterable[int]], Callable[[int], str]]:
-    """What `minitrain.generation.Engine` takes: for the tokens of a prompt, the function `Detokenizer.add` after it."""
+    """The detokenizers of an `Engine`: for the tokens of a prompt, the function `Detokenizer.add` after it."""
     known = _Known(tokenizer)  # the bytes of a large vocabulary are made once
     return lambda prompt: Detokenizer(known, after=prompt).add
 

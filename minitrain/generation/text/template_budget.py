@@ -1,4 +1,4 @@
-"""What executing a template of others may cost: steps, characters and seconds, each counted."""
+"""The cost that a template from others may have when it runs: steps, characters and seconds, each counted."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def execute(template: Any, variables: dict[str, Any], size: int) -> str:
 
 
 def _guarded(budget: Budget, work: Any) -> Any:
-    """What ``work`` returns; any error of it as a `DataError`."""
+    """Call ``work`` and return its result; any error becomes a `DataError`."""
     token = current.set(budget)
     try:
         return work()
@@ -145,7 +145,7 @@ def _environment() -> Environment:
             raise DataError(f"the chat template computes {kinds}, which is not allowed in a template of others")
 
         def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-            """What a function, a macro or a method returns, counted."""
+            """The result of a function, a macro or a method, counted."""
             budget = current.get()
             budget.step()
             owner = getattr(__obj, "__self__", None)

@@ -14,7 +14,7 @@ text would cost its square."""
 
 
 class Vocabulary:
-    """What a `Grammar` needs to know of a tokenizer. Making it takes a while; it serves any number of grammars.
+    """A tokenizer as a `Grammar` needs it. Making one takes a while; it serves any number of grammars.
 
     Args:
         tokenizer: has ``token_bytes()``.
@@ -58,7 +58,7 @@ def end_tokens(tokenizer: Any) -> tuple[int, ...]:
 
 
 class _Tokenizer:
-    """What llguidance asks of a tokenizer."""
+    """The interface that llguidance expects of a tokenizer."""
 
     def __init__(self, tokenizer: Any, texts: Sequence[bytes], ends: list[int]) -> None:
         # A token without text may be special or unused. It never fits into a grammar, unless it ends the text.

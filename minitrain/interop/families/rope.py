@@ -15,7 +15,7 @@ KEYS = {
         "original_max_position_embeddings": "rope_original",
     },
 }
-"""What belongs to each kind of scaling, and minitrain's name for it."""
+"""The settings of each kind of scaling, and minitrain's name for it."""
 
 
 def read_rope(values: Values, default_base: float = 10000.0) -> Values:

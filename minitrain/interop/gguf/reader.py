@@ -99,7 +99,7 @@ class GGUFFile:
 
 
 class _Damaged(Exception):
-    """What is wrong with a file."""
+    """A file is damaged; the message says how."""
 
 
 class _Header:

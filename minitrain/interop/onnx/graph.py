@@ -59,8 +59,8 @@ class Graph:
         fused: whether the operator set has norms, rotations and attention as single operators.
         nodes: the operations, in an order in which they can be computed.
         constants: arrays by name: weights, and small constants.
-        inputs: what a caller passes.
-        outputs: what a caller gets.
+        inputs: the arguments of a caller.
+        outputs: the results for a caller.
 
     Raises:
         ConfigError: if there is no such operator set.

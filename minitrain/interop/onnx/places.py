@@ -28,7 +28,7 @@ Made = TypeVar("Made")
 
 
 class Mask(NamedTuple):
-    """What attention needs to know of a mask."""
+    """The properties of a mask that attention needs."""
 
     added: Name  # float32 to add to the scores, broadcasts to (B, H, T, S)
     live: Name | None = None  # float32 (B, 1, 1, 1): 0 for a sample without any key, whose output is 0; else 1

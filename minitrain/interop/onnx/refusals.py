@@ -1,4 +1,4 @@
-"""What cannot be exported to ONNX, and what would be needed."""
+"""Models that cannot be exported to ONNX, and what they would need."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ADVICE: dict[type, str] = {
     PointerHead: "a graph would need to add up the copies of equal tokens; train with pointer=False to export",
     MixtureOfExperts: "a graph would need the routing: the choice of experts for each token, and a loop over them",
 }
-"""What to say of layers that models are known to have."""
+"""The message for layers that models are known to have."""
 
 
 def refuse(path: str, part: Any, kinds: tuple[type, ...]) -> NoReturn:

@@ -116,7 +116,7 @@ def _written(
     vocabulary: int,
     length: int,
 ) -> Iterator[Trial]:
-    """What is written about a source, in one graph or in one for each stack."""
+    """The target that is written to a source, in one graph or in one for each stack."""
     cached, config = "decoder" in graphs, model.config
     shape = len(source), min(length + 6, config.block_size)
     target = _padded(rng, vocabulary, shape, config.pad_idx, shortest=shape[1] if cached else 0)

@@ -1,4 +1,4 @@
-"""What single samples add to a measure: tables by slice, bootstrap intervals, paired tests."""
+"""The shares of single samples in a measure: tables by slice, bootstrap intervals, paired tests."""
 
 from .bootstrap import Interval as Interval
 from .bootstrap import intervals as intervals

@@ -25,7 +25,7 @@ LARGEST_FILE = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class SampleTable:
-    """What each sample of an evaluation adds to each measure.
+    """The share of each sample of an evaluation in each measure.
 
     Attributes:
         measures: by name.
@@ -158,7 +158,7 @@ class Collector:
             self._keys[name].append(np.asarray(to_numpy(found)))
 
     def table(self, data: str = "") -> SampleTable:
-        """What was kept."""
+        """The table as it was kept."""
         rows = {name: np.concatenate(parts) if parts else np.zeros((0, 0)) for name, parts in self._rows.items()}
         keys = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in self._keys.items()}
         return SampleTable(self.measures, rows, keys, data)

@@ -25,7 +25,7 @@ def forward_blocks(
         blocks: layers with ``forward(x, key=..., **options)``.
         x: (B, T, C) the stream.
         key: random key of the dropout masks, folded by the number of the block; ``None`` means evaluation.
-        past: what each block knows of earlier positions; it continues them.
+        past: the keys and values of earlier positions in each block, which the new ones extend.
         options: further keyword arguments of every block, such as ``key_lengths``.
 
     Returns:

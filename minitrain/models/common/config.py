@@ -18,7 +18,7 @@ POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 """How a decoder knows where a token is: a table or waves added to its vector, or rotations or ALiBi in attention."""
 
 POOLINGS = ("mean", "first", "concat")
-"""What the head classifies: the mean of all positions that are not padding, the first position, or all side by side."""
+"""The input of the head: the mean of all positions that are not padding, the first position, or all side by side."""
 
 STEMS = ("patch", "conv")
 """How the vectors of an image's patches are made: by a linear map, or by convolutions."""

@@ -49,7 +49,7 @@ def check_patches(config: Any) -> None:
 
 
 class EmbedsImages:
-    """What a model of images inherits: its layers, and their forward and backward.
+    """The base of models of images: its layers, and their forward and backward.
 
     Its ``config`` has ``image_size``, ``patch``, ``channels``, ``stem``, ``stem_depth``, ``n_embd``, ``dropout``, and
     ``pool``: ``"first"`` asks for a class token.

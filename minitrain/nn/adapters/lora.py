@@ -135,7 +135,7 @@ class LoRALinear(Module):
         return cache
 
     def recall_input(self, kept: LoRALinearCache, x: Array) -> LoRALinearCache:
-        """What ``forget_input`` kept: everything."""
+        """The cache, which ``forget_input`` kept whole."""
         return kept
 
     def forward_after_gelu(

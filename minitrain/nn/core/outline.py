@@ -1,4 +1,4 @@
-"""What a module is made of: its parts, their parameters, shapes and sizes, as text and as a tree that folds."""
+"""The parts of a module, their parameters, shapes and sizes, as text and as a tree that folds."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ..core.parameter import Parameter, into
 
 
 class Forgotten(NamedTuple):
-    """What ``forget_input`` keeps."""
+    """The cache that ``forget_input`` leaves."""
 
     cache: Any  # without x
     half: str | None  # the dtype of x if it had 16 bits, for the backward follows it

@@ -240,7 +240,7 @@ def _wrap(reference: Callable[..., R], spec: tuple[ArraySpec, ...], check: Calla
 
 
 def _metadata(x: Any) -> Any:
-    """What the checks may use: an array's type, dtype and shape; a plain value; the type of anything else."""
+    """The part of an argument that checks may read: an array's type, dtype and shape; a plain value; else the type."""
     if is_array(x):
         return type(x), x.dtype, x.shape
     return x if x is None or isinstance(x, bool | int | float | str) else type(x)

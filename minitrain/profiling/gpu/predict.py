@@ -10,7 +10,7 @@ from .kernels import Kernel
 
 
 class Assumptions(NamedTuple):
-    """What the published limits do not say. None of these numbers was measured by minitrain.
+    """Facts that the published limits leave out. None of these numbers was measured by minitrain.
 
     Attributes:
         product: share of the published rate that large products reach; llm.c and cuBLAS are known for 0.6 to 0.8.
@@ -33,7 +33,7 @@ DEFAULT = Assumptions()
 
 
 class Prediction(NamedTuple):
-    """What a step should take.
+    """The predicted time of a step.
 
     Attributes:
         seconds: of the step.

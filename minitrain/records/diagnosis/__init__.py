@@ -1,4 +1,4 @@
-"""What the history of a training shows: troubles by name, each with its evidence, its likely cause and what to try."""
+"""Diagnosis of a training from its history: problems by name, each with evidence, a likely cause and what to try."""
 
 from .curves import Diagnosis as Diagnosis
 from .curves import LossLevels as LossLevels

@@ -1,4 +1,4 @@
-"""What rules look at: the curves of a training without their gaps, their noise, and the losses known beforehand."""
+"""The curves that rules read: those of a training without gaps and noise, and the losses known beforehand."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Diagnosis(NamedTuple):
             ``"wrong start"``, ``"dead units"``, ``"vanishing gradients"``, ``"turned back"``, ``"overfitting"``,
             ``"ignores its input"``, ``"rough start"``, ``"spike"``, ``"slow"`` or ``"plateau"``.
         metric: the metric that shows it.
-        evidence: what was seen, with numbers.
-        cause: what is the likely cause.
-        advice: what to look at, and what to change.
+        evidence: the observations, with numbers.
+        cause: the likely cause.
+        advice: things to look at, and things to change.
     """
 
     kind: str

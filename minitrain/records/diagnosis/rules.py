@@ -69,10 +69,10 @@ def diagnose(history: History, levels: LossLevels | None = None) -> list[Diagnos
 
 
 def blind_spots(levels: LossLevels | None = None) -> list[str]:
-    """What `diagnose` cannot see in curves, and where to look; fewer things if the levels of the loss are known.
+    """The problems that `diagnose` cannot see in curves, and where to look; fewer if the levels of the loss are known.
 
     Args:
-        levels: what ``diagnose`` was given.
+        levels: the levels given to ``diagnose``.
     """
     known = levels or LossLevels()
     spots = [

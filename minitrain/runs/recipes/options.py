@@ -37,7 +37,7 @@ def check_option(group: str, option: object, options: Sequence[str]) -> None:
 
 
 def option_values(group: str, option: str) -> dict[str, Any]:
-    """What an option sets: for a recipe or a preset nested settings and ``options``, else settings of its group."""
+    """The settings of an option: nested ones and ``options`` of a recipe or a preset, else those of its group."""
     if group == "preset":
         return _preset(option)
     values = packaged_values(group, option)

@@ -1,4 +1,4 @@
-"""What launchers share: whether an engine is there, and how many threads a job gets."""
+"""Common parts of launchers: whether an engine is there, and how many threads a job gets."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def threads_each(jobs: int) -> int:
 
 
 def threads_variable(count: int) -> dict[str, str]:
-    """What tells a job its number of threads."""
+    """The environment that tells a job its number of threads."""
     return {"MINITRAIN_NUM_THREADS": str(count)}

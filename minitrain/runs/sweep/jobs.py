@@ -13,7 +13,7 @@ State = Literal["finished", "failed", "interrupted", "waiting"]
 MOST_JOBS = 10_000
 """of a sweep"""
 LOG = "log.txt"
-"""What a job prints goes into this file of its folder, unless it runs in the process of the sweep."""
+"""The file of a job's folder that takes its output, unless it runs in the process of the sweep."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job.
+    """The result of a job.
 
     Attributes:
         name: of the job.
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Work(NamedTuple):
-    """What a launcher is given beside the jobs.
+    """The arguments of a launcher beside the jobs.
 
     Attributes:
         train: does a job in this process and says what came of it; what it prints goes to the screen.

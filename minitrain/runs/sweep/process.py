@@ -68,7 +68,7 @@ class JobProcess:
             self._process.kill()
 
     def poll(self) -> Outcome | None:
-        """What came of the job; ``None`` while it runs. Waits for a moment."""
+        """The result of the job; ``None`` while it runs. Waits for a moment."""
         try:
             return self._outcome(self._process.wait(_POLL_SECONDS))
         except subprocess.TimeoutExpired:

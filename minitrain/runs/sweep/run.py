@@ -16,7 +16,7 @@ from .store import Sweep
 
 
 class Means(NamedTuple):
-    """What a sweep needs beside an engine.
+    """The parts of a sweep beside an engine.
 
     Attributes:
         train: does a job in this process, see `Work`.

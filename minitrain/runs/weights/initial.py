@@ -21,7 +21,7 @@ from .published import load_published_weights, published_settings
 
 
 def inherited_settings(place: str) -> dict[str, Any]:
-    """What a run takes over from the run that its weights come from: the model's settings and the block size.
+    """The settings that come with initial weights from another run: the model's, and the block size.
 
     ``place`` may be a published model. Nothing if it is a checkpoint alone, or a run made in Python.
 

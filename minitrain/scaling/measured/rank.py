@@ -38,7 +38,7 @@ LARGE, SMALL = 1 << 18, 1 << 12
 
 
 class Meter:
-    """What a rank has used so far: CPU seconds of its process, and what its group has sent.
+    """The use of a rank so far: CPU seconds of its process, and the bytes that its group has sent.
 
     Args:
         group: the rank.

@@ -26,7 +26,7 @@ from .fit import Costs, Exchanged, costs_from
 MICRO_BATCHES = 8
 FIT_MICRO_BATCHES = (1, 4)
 Key = tuple[str, int, int]
-"""What is measured, on how many ranks, with how many micro-batches."""
+"""The measured configurations: on how many ranks, with how many micro-batches."""
 
 
 def measure(size: str, ranks: Sequence[int], *, rounds: int = 5, steps: int = 10) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def align(
         processor: its tokenizers, such as ``load_run(folder).processor``.
         source: a text to translate.
         target: a translation of it; ``None`` takes what the model writes, always the most likely token.
-        device: where the model is.
+        device: the model's device.
 
     Raises:
         DataError: if a text has no tokens, or more than the model reads.

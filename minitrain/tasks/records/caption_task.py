@@ -1,4 +1,4 @@
-"""What the tasks on images with texts share: the data, its processor, and the sizes of their models."""
+"""The base of tasks on images with texts: the data, its processor, and the sizes of their models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMAGES_AND_TEXTS = {
     "image_size": lambda others: max(1, others["patch"]),
     "channels": 3,
 }
-"""What the configuration of a model of images and texts gets from the data, see `register_model`."""
+"""The sizes that the configuration of a model of images and texts gets from the data, see `register_model`."""
 
 
 class CaptionTask(Task):

@@ -70,13 +70,13 @@ class CaptionProcessor:
 
 
 class CaptionSplit(NamedTuple):
-    """What a model of images and texts trains and is measured on.
+    """The data of a model of images and texts: to train on and to be measured on.
 
     Attributes:
-        records: where the samples are from.
+        records: the source of the samples.
         train: to train on.
         val: held out; the evaluations during a training use it.
-        test: what the finished model is measured on.
+        test: the test set, for the finished model.
     """
 
     records: RecordSplit

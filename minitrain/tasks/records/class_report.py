@@ -1,4 +1,4 @@
-"""What a classifier is worth: its measures, the table of its classes, what guessing is worth, and pictures."""
+"""The evaluation of a classifier: its measures, the table of its classes, the same for guessing, and pictures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LONGEST_NAME = 30
 
 
 def measures_of(classes: Classes) -> dict[str, Measures]:
-    """What a classifier is measured by."""
+    """The measures of a classifier."""
     found: dict[str, Measures] = {ACCURACY: Accuracy()}
     if len(classes) > FEW:
         found[TOP5] = TopK(FEW)
@@ -124,8 +124,8 @@ def draw_classes(
         batches: all held-out samples.
         order: their indices in ``samples``.
         samples: the samples.
-        folder: where to draw.
-        device: where to compute.
+        folder: the folder for the pictures.
+        device: the device to compute on.
     """
     classes: Classes = samples.classes
     confusion = ConfusionMatrix(list(classes)) if len(classes) <= MOST_CLASSES else None

@@ -1,4 +1,4 @@
-"""What a classifier keeps of its data: the names of the classes, and how an input becomes an array."""
+"""The processor of a classifier: the names of the classes, and how an input becomes an array."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ImageProcessor(Processor):
 
     @classmethod
     def from_json(cls, classes: Classes, kept: dict[str, Any]) -> ImageProcessor:
-        """What `to_json` described; raises ``ValueError`` and others if it is damaged."""
+        """The inverse of `to_json`; raises ``ValueError`` and others if it is damaged."""
         return cls(classes, Pictures.from_json(kept))
 
 
@@ -109,7 +109,7 @@ class TextProcessor(Processor):
 
     @classmethod
     def from_json(cls, classes: Classes, kept: dict[str, Any]) -> TextProcessor:
-        """What `to_json` described; raises ``ValueError`` and others if it is damaged."""
+        """The inverse of `to_json`; raises ``ValueError`` and others if it is damaged."""
         length = kept["block_size"]
         if type(length) is not int or not 1 <= length < 1 << 31:
             raise ValueError(f"block_size={length!r:.50} must be 1 or more")

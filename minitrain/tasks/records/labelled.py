@@ -44,13 +44,13 @@ Samples = LabelledImages | LabelledTexts
 
 
 class LabelledSplit(NamedTuple):
-    """What a classifier trains and is measured on.
+    """The data of a classifier: to train on and to be measured on.
 
     Attributes:
-        records: where the samples are from.
+        records: the source of the samples.
         train: to train on.
         val: held out; the evaluations during a training use it.
-        test: what the finished model is measured on.
+        test: the test set, for the finished model.
     """
 
     records: RecordSplit
@@ -97,7 +97,7 @@ def _samples(records: Records, data: Any, processor: Processor) -> Samples:
 
 
 def transform_of(data: PicturesConfig, pictures: Pictures) -> Transform:
-    """What happens to images: random in training, and nothing but size and normalisation in an evaluation."""
+    """The transforms of images: random in training, and nothing but size and normalisation in an evaluation."""
     size = pictures.size
     sized = Resize(size) if data.zoom == 1 else RandomResizedCrop(size, area=(data.zoom, 1.0))
     first = [Trim(), sized] if pictures.trim else [sized]

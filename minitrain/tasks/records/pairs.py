@@ -1,4 +1,4 @@
-"""What a run on pairs of texts keeps of them: the tokenizers of both sides."""
+"""The processor of a run on pairs of texts: the tokenizers of both sides."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Pictures:
 
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Self:
-        """What `to_json` described; raises ``ValueError`` and others if it is damaged."""
+        """The inverse of `to_json`; raises ``ValueError`` and others if it is damaged."""
         size, mean, std = kept["size"], kept["mean"], kept["std"]
         if type(size) is not int or not 1 <= size <= LARGEST_SIZE:
             raise ValueError(f"size={size!r:.50} must be from 1 to {LARGEST_SIZE}")

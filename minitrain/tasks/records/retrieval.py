@@ -1,4 +1,4 @@
-"""What a model of images and texts finds: its features of all held-out pairs, measures of them, and pictures."""
+"""Retrieval between images and texts: features of all held-out pairs, measures of them, and pictures."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Encoded:
 
 
 class ZeroShotData(NamedTuple):
-    """What zero-shot classification needs: the measure, and the class (N,) of each sample."""
+    """The needs of zero-shot classification: the measure, and the class (N,) of each sample."""
 
     measure: ZeroShot
     targets: NDArray[np.int32]
@@ -218,7 +218,7 @@ def draw_retrieval(encoded: Encoded, samples: ImageTextPairs, folder: Path) -> t
     Args:
         encoded: the features of all samples.
         samples: the samples.
-        folder: where to draw.
+        folder: the folder for the pictures.
     """
     images, texts, groups = encoded.images, encoded.texts, encoded.groups
     names = [one_line(texts_of(samples, i)[0]) for i in range(len(samples))]

@@ -24,12 +24,12 @@ from ..settings.records import RecordsConfig
 
 
 class RecordSplit(NamedTuple):
-    """What a run trains and validates on.
+    """The records of a run: to train and to validate on.
 
     Attributes:
         train: to train on.
         val: held out; the evaluations during a training use it.
-        test: what the finished model is measured on; ``val`` if there is no other.
+        test: the test set, for the finished model; ``val`` if there is no other.
     """
 
     train: Records
@@ -142,7 +142,7 @@ def describe_split(split: RecordSplit, what: str, source: str, samples: Iterable
 
 
 def _broken_of(records: Any) -> Iterator[BrokenItems]:
-    """What was left out of records, and of those that they are made of."""
+    """Notes on what was left out of records, and of those that they are made of."""
     while records is not None:
         if isinstance(broken := getattr(records, "broken", None), BrokenItems):
             yield broken

@@ -95,7 +95,7 @@ def worst_pairs(pairs: EvaluationPairs, texts: Sequence[str], table: SampleTable
 
     Args:
         pairs: the pairs.
-        texts: what the model wrote for each, in their order.
+        texts: the text that the model wrote for each, in their order.
         table: has the edits and the length of each.
         measure: their name in it.
     """
@@ -115,7 +115,7 @@ def _cut(text: str) -> str:
 
 
 def measures_of(processor: PairProcessor) -> dict[str, Measures]:
-    """What translations are measured by: errors of words or characters, whole texts, and BLEU and chrF of sentences."""
+    """The measures of translations: errors of words or characters, whole texts, and BLEU and chrF of sentences."""
     target = processor.target
     if isinstance(target, SymbolTokenizer):
         split: Callable[[str], Sequence[str]] = str.split if target.separator else list

@@ -18,7 +18,7 @@ from ...settings.registry import Registry, Sections
 from ...settings.section import Section, make_section, setting
 
 TEXT: Mapping[str, Any] = {"vocab_size": 1, "block_size": 1}
-"""What a language model's configuration gets from the run; see `ModelKind`."""
+"""The sizes that a language model's configuration gets from the run; see `ModelKind`."""
 
 
 class ModelKind(NamedTuple):
@@ -56,7 +56,7 @@ def register_model(
     Configurations can then name it, and `build_model` builds it from a ``MineConfig``.
 
     Args:
-        name: what configurations call it.
+        name: its name in configurations.
         config: the dataclass of its configuration; for a language model it has ``vocab_size`` and ``block_size``.
         task: the task that trains it.
         from_run: the settings that the task gives the configuration (see its ``model_sizes``), each with a value that
@@ -78,7 +78,7 @@ register_model("llama", LlamaConfig)(Llama)
 
 
 class ModelConfig(Section):
-    """What the sections of all models share; each has the settings of its model too."""
+    """The base of the sections of all models; each has the settings of its model too."""
 
     prefix: ClassVar[str] = "model."
     usual: ClassVar[str] = "gpt"

@@ -9,7 +9,7 @@ from .generation import GenerationConfig
 
 
 class TaskSettings(Protocol):
-    """What a task reads of the settings of a run; a `RunConfig` has them."""
+    """The settings of a run that a task reads; a `RunConfig` has them."""
 
     @property
     def seed(self) -> int:

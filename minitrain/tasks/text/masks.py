@@ -52,7 +52,7 @@ def pseudo_perplexity(model: Any, windows: MaskedWindows, *, count: int = 8, dev
         model: a `MaskedEncoder`.
         windows: the text.
         count: how many windows.
-        device: where the model is.
+        device: the model's device.
 
     Returns:
         The perplexity; ``None`` if the text is shorter than a window.

@@ -1,4 +1,4 @@
-"""What a run needs at the least, reckoned from its settings before anything is built.
+"""The least memory of a run, reckoned from its settings before anything is built.
 
 `minitrain.training.estimate` measures the real need later, with a trial step. This one only has to notice a run that
 cannot fit, in a moment, whatever the sizes.
@@ -45,7 +45,7 @@ class Need(NamedTuple):
 
 
 def least_need(config: TaskSettings, vocab_size: int) -> Need:
-    """What a run of these settings takes at the least.
+    """The least memory that a run of these settings takes.
 
     Args:
         config: the settings.

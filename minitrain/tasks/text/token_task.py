@@ -1,4 +1,4 @@
-"""What tasks on a text as tokens share: its tokenizer, its files in a run's folder, and what guessing would cost."""
+"""The base of tasks on a text as tokens: its tokenizer, its files in a run's folder, and the loss of guessing."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from .unwanted import Listed, load_listed, read_listed, samples_of, save_listed
 
 
 class TokenSplit(NamedTuple):
-    """What a run on a text trains and validates on.
+    """The data of a run on a text: to train and to validate on.
 
     Attributes:
         train: ``(N,)`` token ids to train on.

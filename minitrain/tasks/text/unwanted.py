@@ -1,4 +1,4 @@
-"""What a run on a text does with lists of unwanted texts: keep them, train against them, count."""
+"""Lists of unwanted texts in a run on a text: keep them, train against them, count."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def save_listed(listed: Listed, run: RunFolder) -> None:
 
 
 def load_listed(data: TokensConfig, run: RunFolder) -> Listed:
-    """What `save_listed` put into the run folder.
+    """The lists that `save_listed` put into the run folder.
 
     Raises:
         DataError: if a list is damaged, or gone though the settings name one.
@@ -104,5 +104,5 @@ def loss_of(listed: Listed, loss: Any) -> Any:
 
 
 def counting(listed: Listed, seed: int) -> Sequence[CountUnwanted]:
-    """What counts unwanted continuations at evaluations, if there is a list."""
+    """The callback that counts unwanted continuations at evaluations, if there is a list."""
     return [CountUnwanted(listed.val, seed=seed)] if listed.val else []

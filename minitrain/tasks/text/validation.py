@@ -66,7 +66,7 @@ def evaluate(
         block_size: tokens in a window.
         batch_size: windows in a batch.
         max_batches: take only this many full batches, spread evenly over the text; ``None`` takes it all.
-        device: where the model is.
+        device: the model's device.
         precision: of the products, see `minitrain.backend.precision`; ``None`` for that in force.
 
     Returns:
@@ -103,7 +103,7 @@ def digest(tokens: TokenArray) -> str:
 
 
 def loss_of(table: SampleTable) -> dict[str, float]:
-    """What `evaluate` returns, from the table of `evaluate_windows`."""
+    """The result of `evaluate`, from the table of `evaluate_windows`."""
     return {"val_loss": table.values()[LOSS], "val_tokens": int(table.rows[LOSS][:, 1].sum())}
 
 

@@ -119,7 +119,7 @@ def _parameter_names(function: Callable[..., Any], count: int) -> list[str]:
 
 
 class _Run(NamedTuple):
-    """What a forward leaves for its backward."""
+    """The values that a forward leaves for its backward."""
 
     arrays: list[Any]
     options: Mapping[str, Any]

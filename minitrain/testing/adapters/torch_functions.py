@@ -96,7 +96,7 @@ def _names(torch: Any, function: Any, count: int) -> list[str]:
 
 
 class _Run(NamedTuple):
-    """What a forward leaves for its backward."""
+    """The values that a forward leaves for its backward."""
 
     saved: list[Array]
     """The tensors that an ``autograd.Function`` has saved, as arrays over the same memory."""

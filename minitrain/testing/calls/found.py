@@ -44,13 +44,13 @@ class Found(NamedTuple):
     name: str
     subject: Any
     arguments: list[str]
-    """What its forward must be given."""
+    """The arguments that its forward needs."""
     declared: str
     """Its shapes, if the file says them."""
 
 
 def subjects_of(namespace: Mapping[str, Any], framework: str | None = None) -> list[Subject]:
-    """What ``minitrain gradcheck`` checks of a file.
+    """The functions that ``minitrain gradcheck`` checks in a file.
 
     Args:
         namespace: the names of the file after it ran.

@@ -1,4 +1,4 @@
-"""What a case is: how to draw valid calls of one operation."""
+"""Cases: each draws valid calls of one operation."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def away_from_zero(draw: Any, *shape: int) -> Array:
 
 
 def maybe(draw: Any, make: Callable[[], Any]) -> Any:
-    """What ``make`` gives, or ``None``."""
+    """The result of ``make``, or ``None``."""
     return make() if draw(st.booleans()) else None
 
 

@@ -1,4 +1,4 @@
-"""What a case of a layer is: how to build it, and what to feed it."""
+"""Cases of layers: how to build each, and what to feed it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def compiler() -> str:
 
 
 def full_text(source: SourceFile) -> str:
-    """What is compiled: the headers, the kernels' own text and what Python calls."""
+    """The compiled text: the headers, the kernels' own text and the functions that Python calls."""
     exports = (
         f"\nEMU_EXPORT({i}, {_quoted(kernel)}, ({_types(kernel)}), {kernel.name})"
         for i, kernel in enumerate(source.kernels)

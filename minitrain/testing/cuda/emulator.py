@@ -225,7 +225,7 @@ class _Run:
         return " and ".join(name for name, memory in self.ranges.items() if chosen(memory))
 
     def contents(self) -> list[bytes]:
-        """What the run has left in memory; nothing without guards."""
+        """The arrays that the run has left in memory; nothing without guards."""
         return self.guarded.contents() if self.guarded else []
 
     def differing(self, one: list[bytes], other: list[bytes]) -> str:

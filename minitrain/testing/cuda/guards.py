@@ -15,7 +15,7 @@ from typing import NamedTuple
 PAGE = mmap.PAGESIZE
 WALL = 64 * PAGE
 FILLS = (0xFF, 0x7B)
-"""What lies around arrays, byte by byte: NaN in each floating type, and large numbers. A kernel that adds something to
+"""The bytes around arrays, one by one: NaN in each floating type, and large numbers. A kernel that adds something to
 NaN leaves NaN, and only the other one shows that it was there."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -83,7 +83,7 @@ class Guarded:
             ctypes.memmove(begin, source.start, source.end - source.start)
 
     def contents(self) -> list[bytes]:
-        """What the kernel has left in each copy."""
+        """The values that the kernel has left in each copy."""
         return [ctypes.string_at(begin, source.end - source.start) for source, _, begin in self._copies]
 
     def deliver(self) -> list[Range]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...errors import ConfigError
 
 GRADIENTS = re.compile(r"backward|bwd|vjp|pullback|grad", re.IGNORECASE)
-"""What the name of a function that computes gradients has in it."""
+"""Parts of the names of functions that compute gradients."""
 FOLDERS = ("tests", "test")
 NOT_THERE = {".git", ".venv", "venv", "node_modules", "build", "dist", "__pycache__"}
 

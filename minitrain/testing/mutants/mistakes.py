@@ -173,7 +173,7 @@ def _expressions(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
 
 
 def _replacements(node: ast.expr, parent: ast.AST, field: str) -> Iterator[tuple[str, ast.expr]]:
-    """What could stand in the place of an expression by mistake."""
+    """Replacements of an expression that could be mistakes."""
     if _is_result(node, parent, field):
         yield "sign", ast.UnaryOp(ast.USub(), node)
     if isinstance(parent, ast.If | ast.IfExp) and field == "test" and not isinstance(node, ast.Compare):
@@ -239,7 +239,7 @@ def _swaps(nodes: list[ast.expr]) -> Iterator[str]:
 
 
 def _without_function(call: ast.Call) -> list[ast.expr]:
-    """What is left of ``xp.exp(x)`` if the function is forgotten: its argument; of ``xp.where`` either side."""
+    """The rest of ``xp.exp(x)`` if the function is forgotten: its argument; of ``xp.where`` either side."""
     match call.func:
         case ast.Attribute(ast.Name("xp" | "math"), name) | ast.Attribute(ast.Call(ast.Name("array_module")), name):
             kept: Any = call.args[1:] if name == "where" else call.args[:1]

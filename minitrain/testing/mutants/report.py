@@ -17,7 +17,7 @@ class Mutated(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the report."""
+        """Its name in the report."""
 
     @property
     def path(self) -> str:

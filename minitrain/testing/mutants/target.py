@@ -35,7 +35,7 @@ class Target:
 
     @property
     def reference(self) -> tuple[str, str]:
-        """What another process finds it by: module and qualified name."""
+        """The name by which another process finds it: module and qualified name."""
         return self.function.__module__, self.function.__qualname__
 
     @property

@@ -121,7 +121,7 @@ class _Worker:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     def lines(self) -> list[list[Any]]:
-        """What it has written since the last call."""
+        """Its output since the last call."""
         with self._results.open(encoding="utf-8") as file:
             file.seek(self._read)
             text = file.read()

@@ -87,18 +87,18 @@ class Callback:
         """Close files and restore the screen. Called once a session, however it ended."""
 
     def result(self) -> str:
-        """What it found, in lines for the result of the training; empty for nothing."""
+        """Its findings, in lines for the result of the training; empty for nothing."""
         return ""
 
     def state_dict(self) -> dict[str, Any]:
-        """What to keep in a checkpoint: numbers, text, lists, dictionaries, arrays."""
+        """Its state for a checkpoint: numbers, text, lists, dictionaries, arrays."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` gave; ``{}`` if the checkpoint knows nothing of this callback."""
 
     def state_kinds(self, model: Any) -> Mapping[str, Kind] | None:
-        """What each entry of the state may be, see `minitrain.states`.
+        """The kind of each entry of the state, see `minitrain.states`.
 
         A checkpoint may come from anybody, so a state is compared with this before it is taken up. ``None`` leaves the
         check to ``load_state_dict``.
@@ -183,7 +183,7 @@ class CallbackList:
             raise errors[0]
 
     def results(self) -> tuple[str, ...]:
-        """What those found that found something."""
+        """The findings of those that found something."""
         return tuple(filter(None, (callback.result() for callback in self)))
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def can_share(measures: Mapping[str, Measure]) -> bool:
 
 
 def contributions(factories: Mapping[str, Callable[[], Measure]], outputs: Any, batch: Any) -> list[Any]:
-    """What a batch adds to each measure, as plain numbers."""
+    """The share of a batch in each measure, as plain numbers."""
     added: list[Any] = []
     for factory in factories.values():
         measure = factory()

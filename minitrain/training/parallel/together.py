@@ -1,4 +1,4 @@
-"""What the ranks of a training do as one: add their gradients, share what went wrong, and agree what comes next.
+"""The joint work of ranks that train: add their gradients, share what went wrong, and agree what comes next.
 
 All ranks have the same weights, and together the same number of micro-batches. Each works on its share of them.
 Gradients are added in a fixed tree, losses in the order of the micro-batches. So weights, moments and metrics have the

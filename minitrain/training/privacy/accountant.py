@@ -24,7 +24,7 @@ ORDERS = (*range(2, 64), 80, 96, 128, 192, 256, 512, 1024)
 
 
 def epsilon_of(rate: float, noise_multiplier: float, steps: int, delta: float) -> float:
-    """What a training spends, nearly exact.
+    """The budget that a training spends, nearly exact.
 
     Args:
         rate: the probability with which a sample joins a batch, above 0 and at most 1.

@@ -29,11 +29,11 @@ ROW = 4096
 ROWS = 64
 """Rows of noise that are made at a time."""
 MARGIN = 2.0**-20
-"""What a clipped norm stays below its limit, more than rounding to float32 can add."""
+"""The margin of a clipped norm below its limit, more than rounding to float32 can add."""
 
 
 class PrivateStep(NamedTuple):
-    """What a step needs to be private.
+    """The parts that make a step private.
 
     Attributes:
         clip: C, the largest norm of a sample's gradient.

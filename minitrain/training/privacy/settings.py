@@ -93,12 +93,12 @@ class DPSGD:
         self.load_state_dict(group.from_main(self.state_dict()))
 
     def step(self, number: int) -> PrivateStep:
-        """What update ``number`` needs, counted from 0."""
+        """The parameters of private update ``number``, counted from 0."""
         assert self.loader is not None  # a trainer has called `load`
         return PrivateStep(self.clip, self.noise_multiplier, self.loader.batch_size, self._noise_key().fold(number))
 
     def epsilon(self, steps: int, *, quick: bool = False) -> float:
-        """What so many updates spend on the training data; ``quick`` is an upper bound of it in a moment."""
+        """The budget that so many updates spend on the training data; ``quick`` is an upper bound of it in a moment."""
         assert self.loader is not None  # a trainer has called `load`
         spent = quick_epsilon_of if quick else epsilon_of
         return spent(self.loader.rate, self.noise_multiplier, steps, self.delta)

@@ -30,7 +30,7 @@ DECLARED: dict[str, Kind] = {
     "versions": TableOf(Text()),
     PRODUCTS: DECLARED_PRODUCTS,
 }
-"""What the state of a checkpoint may hold beside the parts that check their own."""
+"""The values that the state of a checkpoint may hold beside the parts that check their own."""
 
 
 class Capture:
@@ -39,7 +39,7 @@ class Capture:
     Args:
         setup: model, optimizer, schedule and data.
         run: the history, the settings, and the weights that evaluations use.
-        state: where the training stands; restored in place.
+        state: the progress of the training; restored in place.
         callbacks: those whose states are kept.
     """
 
@@ -47,7 +47,7 @@ class Capture:
         self.setup, self.run, self.state, self.callbacks = setup, run, state, callbacks
 
     def contents(self) -> Contents:
-        """What goes into a checkpoint; the arrays are those of the training, not copies."""
+        """The content of a checkpoint; the arrays are those of the training, not copies."""
         setup, run, state = self.setup, self.run, self.state
         rest: dict[str, Any] = {
             "trainer": state.to_dict(),
@@ -157,7 +157,7 @@ def evaluation_weights(checkpoint: Checkpoint) -> tuple[dict[str, Array], str]:
 
 
 def _read(checkpoint: Checkpoint, name: str, take_up: Callable[[], Any]) -> Any:
-    """What ``take_up`` returns; any error of it (a callback may be a user's own) names the part that does not fit."""
+    """The result of ``take_up``; any error (a callback may be a user's own) names the part that does not fit."""
     try:
         return take_up()
     except Exception as error:

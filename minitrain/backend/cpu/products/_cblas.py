@@ -1,4 +1,4 @@
-"""What our own products share: the signature of CBLAS's ``sgemm``, and the product of nothing."""
+"""Common parts of our own products: the signature of CBLAS's ``sgemm``, and the product of nothing."""
 
 from __future__ import annotations
 

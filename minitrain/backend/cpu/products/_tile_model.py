@@ -1,4 +1,4 @@
-"""What AMX and AVX512-BF16 compute, bit for bit, on any processor.
+"""A model of AMX and AVX512-BF16 that computes their results, bit for bit, on any processor.
 
 The blocks of ``_tiles`` in plain loops: the same order of sums, the same roundings, numbers below 2^-126 flushed to
 zero, with their sign, before and after each instruction. Tests run the product on them where no such unit exists, and

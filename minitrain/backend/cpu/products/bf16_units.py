@@ -34,7 +34,7 @@ _ARCH_PRCTL, _REQUEST_STATE, _TILES = 158, 0x1023, 18
 
 
 class Unit(NamedTuple):
-    """What multiplies bfloat16 numbers: a name of ``UNITS``, and why it is that one."""
+    """The unit that multiplies bfloat16 numbers: a name of ``UNITS``, and why it is that one."""
 
     name: str
     reason: str

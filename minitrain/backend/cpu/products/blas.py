@@ -213,7 +213,7 @@ CANDIDATES: dict[str, Callable[[], Iterator[Blas]]] = {
     "system": _system,
     "numpy": lambda: iter(()),
 }
-"""What yields the BLAS libraries of a name that can be loaded here."""
+"""The function that yields the BLAS libraries of a name that can be loaded here."""
 
 
 def _address(function: object) -> Callable[[], int]:

@@ -31,7 +31,7 @@ from .cublaslt import (
 from .problem import Problem, alignment, data_type
 
 WORKSPACE_BYTES = 32 << 20
-"""What NVIDIA recommends for Hopper; less makes some algorithms impossible. One per device and stream."""
+"""NVIDIA's advice for Hopper; less makes some algorithms impossible. One per device and stream."""
 
 
 class ProductUnsupported(DeviceError):

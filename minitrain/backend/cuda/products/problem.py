@@ -14,7 +14,7 @@ from .cublaslt import VECTOR_ALIGNMENT, ComputeType, DataType, Epilogue
 
 
 class Form(NamedTuple):
-    """What an epilogue of ``gemm.matmul`` is in cuBLASLt.
+    """An epilogue of ``gemm.matmul`` in terms of cuBLASLt.
 
     Attributes:
         number: its ``cublasLtEpilogue_t`` without a bias.

@@ -37,12 +37,12 @@ def in_half(kept: Array) -> bool:
 
 
 def to_keep(x: Array) -> Array:
-    """What the cache keeps of an operand."""
+    """The operand as the cache keeps it."""
     return narrow(x) if operand_precision() in HALF else x
 
 
 def keep(x: Array) -> tuple[Array, Array]:
-    """What the cache keeps of an operand, and the factor. In float32 both are ``x`` itself."""
+    """The operand as the cache keeps it, and the factor. In float32 both are ``x`` itself."""
     if in_half(x):
         return x, factor(x)
     if operand_precision() not in HALF:

@@ -25,7 +25,7 @@ class Slot(NamedTuple):
     target: Target  # where the array must still be delivered afterwards
 
     def result(self) -> Array | None:
-        """What the backward returns for this gradient."""
+        """The return value of the backward for this gradient."""
         return deliver(self.array, self.target)
 
 

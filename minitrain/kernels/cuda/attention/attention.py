@@ -120,7 +120,7 @@ def _covered(q: Array, k: Array, v: Array, scale: float | None, dropout: float, 
 
 
 def _kind(q: Array) -> str:
-    """What the kernels multiply: numbers of a dtype, or float32 numbers that tensor cores round."""
+    """The operands of the kernels: numbers of a dtype, or float32 numbers that tensor cores round."""
     return "tf32" if q.dtype == "f4" and current_precision() == "tf32" else q.dtype.name
 
 
@@ -139,7 +139,7 @@ def _run_decode(
 
 
 def _rows(dout: Array, cache: Any, q: Array, kernel: Kernel) -> tuple[Array, Array]:
-    """What the backward needs of each query, (B, H, T padded to whole tiles, 2), and dout as an operand."""
+    """The numbers that the backward needs of each query, (B, H, T padded to whole tiles, 2), and dout as an operand."""
     (B, T, H, d), xp = q.shape, array_module(q)
     padded = -(-T // ROWS) * ROWS
     rows, g = xp.empty((B, H, padded, 2), "f4"), aligned(dout)

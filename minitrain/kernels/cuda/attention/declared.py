@@ -19,7 +19,7 @@ QUERIES = 16  # of a key head, for decoding
 WIDTHS = (16, 32, 64, 96, 128)
 """Widths of a head that the kernels are compiled for. Narrower heads are computed in the next one."""
 ELEMENTS = {"float32": ("f4", "float"), "tf32": ("f4", "tf32"), "bfloat16": ("bf16", "bf16"), "float16": ("f2", "f16")}
-"""What the kernels multiply: a type's name in a signature, and that of the element in C++."""
+"""The operand types of the kernels: a type's name in a signature, and that of the element in C++."""
 SHOWN = (
     ("float32", 64, False),
     ("float32", 128, False),

@@ -1,1 +1,1 @@
-"""What CUDA twins share: launch sizes, memory for gradients."""
+"""Common parts of CUDA twins: launch sizes, memory for gradients."""

@@ -17,7 +17,7 @@ class Slot(NamedTuple):
     target: Target  # where the array must still be delivered afterwards
 
     def result(self) -> Array | None:
-        """What the backward returns for this gradient."""
+        """The return value of the backward for this gradient."""
         return None if self.array is None else deliver(self.array, self.target)
 
 

@@ -32,7 +32,7 @@ def column_sums(x: Array, out: Slot, operand: Array | None = None) -> None:
 
 
 def operand_and_bias_sums(dout: Array, kept: Array, wanted: bool, dbias: Slot) -> Array | None:
-    """What both products of a linear backward share.
+    """The common part of both products of a linear backward.
 
     Args:
         dout: (..., N) gradient.

@@ -14,7 +14,7 @@ PLAIN = "Plain"
 _FORMS = {E4M3.name: "E4M3", E5M2.name: "E5M2"}
 _SOURCE = Source("linear/float8.cu")
 _KINDS = [(PLAIN, "float32"), *((functor, "bfloat16") for functor in (GELU_TANH, GELU_EXACT))]
-"""What comes before a product, and the dtype that it reads: GELU's input is kept as an operand."""
+"""The operation before a product, and the dtype that it reads: GELU's input is kept as an operand."""
 _LARGEST = {
     (functor, name, V): _SOURCE.kernel(
         f"largest<{functor}, {CODES[name][0]}, {V}>", f"{CODES[name][1]}* x, u4* partial, i8 n"

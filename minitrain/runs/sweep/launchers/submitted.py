@@ -34,7 +34,7 @@ class SubmittedJob:
         return outcome
 
     def checkpoint(self) -> Any:
-        """What submitit is to run when the job is queued again: the same; it finds what was saved."""
+        """The call that submitit makes when the job is queued again: the same one; it finds what was saved."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -1,4 +1,4 @@
-"""What a product computes, on host memory: NumPy in float32 or float64, matrices by columns."""
+"""The arithmetic of a product, on host memory: NumPy in float32 or float64, matrices by columns."""
 
 from __future__ import annotations
 

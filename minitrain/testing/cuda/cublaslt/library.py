@@ -18,7 +18,7 @@ class Handle:
 
 
 class Algorithm(NamedTuple):
-    """What a heuristic chose, and for what.
+    """The choice of a heuristic, and the problem that it is for.
 
     Attributes:
         fingerprint: the product.

@@ -107,7 +107,7 @@ def check_problem(p: Matmul) -> None:
 
 
 def check_float8(p: Matmul) -> None:
-    """What operands of 8 bits need besides: the "TN" layout, sizes of 16 bytes, and scalar scales.
+    """Rules for operands of 8 bits: the "TN" layout, sizes of 16 bytes, and scalar scales.
 
     The table of types and the list of requirements are in the documentation of ``cublasLtMatmul``.
     """
@@ -134,7 +134,7 @@ def check_float8(p: Matmul) -> None:
 
 
 def check_epilogue(p: Matmul) -> None:
-    """What an epilogue needs."""
+    """Rules for an epilogue."""
     epilogue, values = p.desc.epilogue, p.desc.values
     demand(epilogue in EPILOGUES, f"there is no epilogue {epilogue}", NOT_SUPPORTED)
     uses_vector = epilogue & (BIAS | BGRAD | BGRADA | BGRADB)

@@ -170,7 +170,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def unwrap(x: Any) -> Any:
-    """What NumPy computes with, for an argument of a call.
+    """The NumPy value of an argument of a call.
 
     Raises:
         TypeError: if it is a NumPy array, in CuPy's words.
@@ -238,7 +238,7 @@ def view(array: ndarray, host: np.ndarray[Any, Any]) -> ndarray:
 
 
 def wrap(result: Any, inputs: list[ndarray]) -> Any:
-    """What a call returns: views stay views, and everything that was computed is an array, numbers too."""
+    """The result of a call: views stay views, and everything that was computed is an array, numbers too."""
     if isinstance(result, tuple | list):
         return type(result)(wrap(part, inputs) for part in result)
     if not isinstance(result, np.ndarray | np.generic):

@@ -22,7 +22,7 @@ class CaptureError(RuntimeError):
 
 
 class Recording:
-    """What was enqueued since the capture of a stream began.
+    """The work that was enqueued since the capture of a stream began.
 
     Attributes:
         names: of the calls, in order.

@@ -15,13 +15,13 @@ TOTAL_MEMORY = 80 << 30
 
 
 class CUDARuntimeError(RuntimeError):
-    """What CUDA's runtime raises."""
+    """An error of CUDA's runtime."""
 
     __module__ = "cupy_backends.cuda.api.runtime"
 
 
 class Settings:
-    """What the emulated machine is.
+    """The properties of the emulated machine.
 
     Attributes:
         devices: how many devices there are.
@@ -104,7 +104,7 @@ def synchronize() -> None:
 
 
 def properties(device: int) -> dict[str, Any]:
-    """What ``cudaGetDeviceProperties`` says of a device."""
+    """The properties of a device, as ``cudaGetDeviceProperties`` returns them."""
     _check(device)
     major, minor = int(Settings.capability[:-1]), int(Settings.capability[-1])
     return {

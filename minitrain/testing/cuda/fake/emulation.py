@@ -21,7 +21,7 @@ PACKAGES = ("cupy", "cupyx", "cupy_backends")
 
 
 class EmulatedDevice:
-    """What a test knows of the emulated device.
+    """The emulated device as a test sees it.
 
     Attributes:
         cupy: the module that stands in for CuPy.

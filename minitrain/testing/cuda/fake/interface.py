@@ -1,4 +1,4 @@
-"""What an array tells without a look at its elements, and what it refuses because that would be a silent transfer."""
+"""The properties of an array that need no look at its elements, and refusals of silent transfers."""
 
 from __future__ import annotations
 

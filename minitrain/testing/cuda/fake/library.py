@@ -17,7 +17,7 @@ from .usage import MemoryHook, OutOfMemoryError
 
 
 def modules() -> dict[str, ModuleType]:
-    """What ``sys.modules`` gets, by name."""
+    """The modules for ``sys.modules``, by name."""
     cuda = _module(
         "cupy.cuda",
         Device=devices.Device,

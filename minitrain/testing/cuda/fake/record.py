@@ -1,4 +1,4 @@
-"""What the emulated device counts: synchronisations, transfers, allocations, and calls in order."""
+"""Counts of the emulated device: synchronisations, transfers, allocations, and calls in order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOVES = _HERE.parents[2] / "backend" / "arrays.py"
 
 @dataclass
 class Counts:
-    """What happened since the counting began.
+    """The events since the counting began.
 
     Attributes:
         synchronisations: how often the host waited for the device: each ``get``, each selection whose size only the

@@ -72,7 +72,7 @@ class Stream:
         return event
 
     def wait_event(self, event: Event) -> None:
-        """What is enqueued here from now on runs after what the event notes."""
+        """Make all that is enqueued here from now on run after the work that the event notes."""
         if event.stream is None:
             return  # as CUDA does for an event that was never recorded
         self._wait(event.stream, event.number, event.seen)
@@ -145,7 +145,7 @@ class Event:
 
 
 class Marks:
-    """Who wrote and who read a block of memory last."""
+    """The last writer and the last readers of a block of memory."""
 
     __slots__ = ("reads", "written")
 
@@ -227,7 +227,7 @@ def current_stream(device_id: int | None = None) -> Stream:
 
 
 def recording() -> Recording | None:
-    """What is noted of the current stream, ``None`` unless it is captured."""
+    """The record of the current stream, ``None`` unless it is captured."""
     return current_stream().recording
 
 

@@ -48,7 +48,7 @@ class WeightAveraging(Callback):
             self.average.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """What the average keeps: the averaged weights, by path of the parameter."""
+        """The averaged weights, by path of the parameter."""
         return {} if self.average is None else dict(self.average.state_dict())
 
     def state_kinds(self, model: Any) -> Mapping[str, Kind]:

@@ -1,4 +1,4 @@
-"""What to do about a loss that is not finite, or that jumps: stop, skip the batch, or roll back."""
+"""Guards against a loss that is not finite, or that jumps: stop, skip the batch, or roll back."""
 
 from __future__ import annotations
 

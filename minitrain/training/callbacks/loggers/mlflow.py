@@ -14,7 +14,7 @@ from ...signals import Interrupted
 from .tracker import Tracker
 
 MOST = {"metrics": 1000, "params": 100, "tags": 100}
-"""What MLflow takes in one request."""
+"""The most metrics that MLflow takes in one request."""
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 LONGEST = 500  # characters of a parameter's value that every version of MLflow takes
 

@@ -1,4 +1,4 @@
-"""What loggers into a file of the run folder share: whose file it is, and where it goes on after a resume."""
+"""The base of loggers into a file of the run folder: whose file it is, and where it goes on after a resume."""
 
 from __future__ import annotations
 

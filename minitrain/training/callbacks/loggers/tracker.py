@@ -1,4 +1,4 @@
-"""What the loggers to experiment trackers share."""
+"""The base of loggers to experiment trackers."""
 
 from __future__ import annotations
 

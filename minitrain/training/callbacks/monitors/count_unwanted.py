@@ -27,8 +27,8 @@ class CountUnwanted(Callback):
         seed: seed of the samples, the same at every evaluation.
 
     Attributes:
-        before: what was counted before the first step; ``None`` until then.
-        latest: what was counted last.
+        before: the count before the first step; ``None`` until then.
+        latest: the last count.
     """
 
     on_every_rank = False
@@ -86,7 +86,7 @@ class CountUnwanted(Callback):
         return "\n".join(["unwanted continuations, with 95 % intervals", *lines]) if lines else ""
 
     def state_dict(self) -> dict[str, Any]:
-        """What was counted before the training."""
+        """The count before the training."""
         one = self.before
         return {} if one is None else {"before": [one.prompts, one.greedy, one.samples, one.sampled]}
 

@@ -25,7 +25,7 @@ class Sharpness(Callback):
     times the time of a gradient in float64, on a copy of the model, so this is for small models.
 
     Args:
-        batch: what to measure on; by default the first batch of the validation data.
+        batch: the batch to measure on; by default the first batch of the validation data.
         every: steps between two measurements; records between them have none.
         tolerance: relative error of the eigenvalue.
     """

@@ -1,4 +1,4 @@
-"""What a private training has spent."""
+"""The budget that a private training has spent."""
 
 from __future__ import annotations
 

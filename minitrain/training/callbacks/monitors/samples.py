@@ -17,7 +17,7 @@ class SampleGeneration(Callback):
     writes with the weights that validation uses: those of an `EMA` that comes before, for example.
 
     Args:
-        prompt: what to continue, in characters that the tokenizer knows.
+        prompt: the text to continue, in characters that the tokenizer knows.
         every: steps between two texts.
         tokens: length of a text.
         temperature: below 1, text is more predictable; above 1, more varied. 0 always takes the most likely token.
