@@ -72,7 +72,7 @@ class RunConfig(Section):
     )
     recipe: str | None = setting(None, "The recipe that the settings come from; only a note.")
     model: ModelConfig = setting(GPTModelConfig, "The model.")
-    data: DataSection = setting(DataConfig, "What to train and to validate on.")
+    data: DataSection = setting(DataConfig, "The training and validation data.")
     optimizer: OptimizerConfig = setting(AdamWConfig, "How gradients become updates.")
     scheduler: SchedulerConfig = setting(WarmupCosineConfig, "The learning rate over the steps.")
     trainer: TrainingConfig = setting(TrainingConfig, "How long to train, in which batches, and what to do how often.")
