@@ -29,9 +29,7 @@ def run(argv: Sequence[str]) -> int:
     parser = Parser("shards", description="Turn a text of any size into token shards.", epilog=_EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="a text file, or a folder of them")
     parser.add_argument("out", metavar="OUT", help="the folder of the shards")
-    parser.add_argument(
-        "--tokenizer", choices=TOKENIZERS, default=usual.tokenizer, help="what turns text into tokens (%(default)s)"
-    )
+    parser.add_argument("--tokenizer", choices=TOKENIZERS, default=usual.tokenizer, help="the tokenizer (%(default)s)")
     parser.add_argument(
         "--vocab-size", type=int, default=usual.vocab_size, metavar="N", help="largest vocabulary of bpe (%(default)s)"
     )

@@ -44,7 +44,7 @@ class RunConfig(Section):
         True
     """
 
-    task: str = setting("language_model", "What is trained: the name of a task.")
+    task: str = setting("language_model", "The kind of training: the name of a task.")
     seed: int = setting(
         1337, "Seed of the initial weights, the order of the data and dropout.", at_least=0, below=2**64
     )
@@ -61,7 +61,7 @@ class RunConfig(Section):
     base_width: int = setting(64, "Of mup: the model.n_embd for which optimizer.learning_rate was chosen.", at_least=1)
     distributed: str | None = setting(
         None,
-        "What starts the ranks: processes (of this machine) or ray. Under mpirun and srun leave it out.",
+        "The launcher of the ranks: processes (of this machine) or ray. Under mpirun and srun leave it out.",
         one_of=("processes", "ray"),
     )
     ranks: int = setting(
@@ -75,8 +75,10 @@ class RunConfig(Section):
     data: DataSection = setting(DataConfig, "The training and validation data.")
     optimizer: OptimizerConfig = setting(AdamWConfig, "How gradients become updates.")
     scheduler: SchedulerConfig = setting(WarmupCosineConfig, "The learning rate over the steps.")
-    trainer: TrainingConfig = setting(TrainingConfig, "How long to train, in which batches, and what to do how often.")
-    generation: GenerationConfig = setting(GenerationConfig, "How the sample at the end is written.")
+    trainer: TrainingConfig = setting(
+        TrainingConfig, "How long to train, in which batches, and how often to validate, save and log."
+    )
+    generation: GenerationConfig = setting(GenerationConfig, "How texts are written: samples, translations, captions.")
     loss: dict[str, Any] | str | None = setting(
         None, "The loss to minimise: a name, or a group of a name and settings; null is the model's own."
     )
@@ -86,9 +88,9 @@ class RunConfig(Section):
     privacy: dict[str, Any] | str | None = setting(
         None, "Train with differential privacy: dp, or a group of a name and settings; null is none."
     )
-    metrics: tuple[str, ...] = setting((), "What else to measure on the validation data: names of metrics.")
+    metrics: tuple[str, ...] = setting((), "Further measures of the validation data: names of metrics.")
     callbacks: tuple[dict[str, Any] | str, ...] = setting(
-        (), "What else happens while training: names of callbacks, or groups of a name and settings."
+        (), "Additions to the training: names of callbacks, or groups of a name and settings."
     )
 
     def check(self) -> None:

@@ -263,7 +263,7 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     """The settings with ``changes``, if a run that has begun may make them."""
     if fixed := [key for key in changes if key not in CHANGEABLE]:
         raise ConfigError(
-            f"{fixed[0]} cannot change in a run that has begun; what can is {', '.join(CHANGEABLE)}. "
+            f"{fixed[0]} cannot change in a run that has begun; only {', '.join(CHANGEABLE)} can. "
             "For other settings start a new run; init_from=RUN takes over its weights"
         )
     alone = {key: value for key, value in changes.items() if "." not in key}

@@ -11,9 +11,9 @@ from ..settings.section import Section, setting
 
 
 class TrainingConfig(Section):
-    """How long to train, in which batches, and what to do how often. All frequencies count steps, that is updates.
+    """How long to train, in which batches, and how often to validate, save and log.
 
-    Settings can be assigned, and are checked then too.
+    All frequencies count steps, that is updates. Settings can be assigned, and are checked then too.
 
     Example:
         >>> config = TrainingConfig(epochs=3, gradient_accumulation_steps=4)

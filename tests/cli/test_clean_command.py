@@ -34,7 +34,7 @@ def test_the_table_is_shown_and_the_files_are_written(here: Path, capsys: pytest
     rows = {" ".join(line.split()) for line in said.splitlines()}
     assert {"read 3 from 1 file", "kept 1 33.3% of the records", "duplicate 1", "masked 2 1 email, 1 phone"} <= rows
     assert "blocklist 1 1 line 1 of list.txt" in rows
-    assert "out/data.txt has what was kept" in said
+    assert "out/data.txt has the records that were kept" in said
     assert Path("out/data.txt").read_text() == "Write to <EMAIL> or call <PHONE>.\n"
     steps = json.loads(Path("out/report.json").read_text())["steps"]
     assert steps[0].startswith("Quality(min_words=1.0, ")

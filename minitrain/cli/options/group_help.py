@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from ...settings.registry import Registry
 
 GROUPS = {
-    "task": "what is trained, such as a language model or a classifier",
+    "task": "the kind of training, such as a language model or a classifier",
     "recipe": "values for many settings at once",
     "preset": "a model of a known size, with its block size",
     "model": "the model",
-    "data": "what to train and to validate on",
+    "data": "the training and validation data",
     "optimizer": "how gradients become updates",
     "scheduler": "the learning rate over the steps",
-    "trainer": "how long to train, in which batches, and what to do how often",
-    "generation": "how the sample at the end is written",
-    "callbacks": "what else happens while training",
-    "loss": "what is minimised, if not the model's own loss",
-    "metrics": "what else is measured on the validation data",
+    "trainer": "how long to train, in which batches, and how often to validate, save and log",
+    "generation": "how texts are written: samples, translations, captions",
+    "callbacks": "additions to the training, such as averages, guards and loggers",
+    "loss": "the loss function, if not the model's own loss",
+    "metrics": "further measures of the validation data",
     "run": "settings outside the groups: seed, run_dir, device, init_from",
 }
 """The groups that ``--help`` explains."""

@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
         progress=_show if sys.stderr.isatty() else None,
     )
     say(report.describe())
-    say(f"\n{report.data} has what was kept, removed.jsonl beside it each removed record and the reason.")
+    say(f"\n{report.data} has the records that were kept; removed.jsonl beside it has the others, with reasons.")
     if not report.kept:
         warn(f"nothing is left: see {report.folder}/removed.jsonl, or the table above")
     return 0
@@ -102,7 +102,7 @@ def _parser() -> Parser:
         "--records",
         choices=("blank", "line", "file", "label"),
         default="blank",
-        help="a record of a text file: what is between blank lines, a line, the file, a file in CLASS/ (blank)",
+        help="a record of a text file: a paragraph between blank lines, a line, the file, a file in CLASS/ (blank)",
     )
     for name, metavar, purpose in (
         ("column", "NAME", "a column to look at and to mask (all)"),

@@ -87,9 +87,9 @@ class CleanReport:
 
     def to_markdown(self) -> str:
         """A page: the table, the similarities and the settings."""
-        lines = ["# What was cleaned", "", "| what | records | of these |", "|---|---:|---|"]
+        lines = ["# Cleaning report", "", "| step | records | of these |", "|---|---:|---|"]
         lines += [f"| {_cell(name)} | {count:,} | {_cell(detail)} |" for name, count, detail in self.rows()]
-        lines += ["", "The row of what was masked counts pieces of personal data."]
+        lines += ["", "The row of masked data counts pieces of personal data, not records."]
         if self.similarities:
             lines += ["", "## Near duplicates", "", "| estimated similarity from | records |", "|---:|---:|"]
             lines += [f"| {low} | {count:,} |" for low, count in sorted(self.similarities.items())]

@@ -64,7 +64,7 @@ class DataConfig(TokensConfig):
     """A text file, or a folder of text files."""
 
     name: str = setting("text", "Which kind of data it is.")
-    tokenizer: str = setting("char", "What turns the text into tokens.", one_of=TOKENIZERS)
+    tokenizer: str = setting("char", "The tokenizer of the text.", one_of=TOKENIZERS)
     vocab_size: int = setting(
         1024,
         "Largest vocabulary of the bpe tokenizer; char and byte have their own.",

@@ -26,7 +26,7 @@ class LabelledTextConfig(RecordsConfig):
     name: str = setting("labelled_text", "Which kind of data it is.")
     text: str = setting("text", "In a table, the column with the texts.")
     label: str = setting("label", "In a table, the column with the classes.")
-    tokenizer: str = setting("bpe", "What turns texts into tokens: pieces of words, or bytes.", one_of=("bpe", "byte"))
+    tokenizer: str = setting("bpe", "The tokens of texts: pieces of words, or bytes.", one_of=("bpe", "byte"))
     vocab_size: int = setting(4096, "Largest vocabulary of a bpe tokenizer.", at_least=260, at_most=1_000_000)
     block_size: int = setting(128, "Longest text, in tokens.", at_least=1)
     overlong: str = setting("truncate", "What to do with a longer text.", one_of=("truncate", "skip", "refuse"))

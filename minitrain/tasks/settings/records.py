@@ -41,7 +41,7 @@ class PairsConfig(RecordsConfig):
     target: str = setting("target", "The column of the targets: texts, or lists of texts that are all right.")
     tokenizer: str = setting(
         "bpe",
-        "What turns texts into tokens: pieces of words, characters, or words.",
+        "The tokens of texts: pieces of words, characters, or words.",
         one_of=("bpe", "char", "word"),
     )
     target_tokenizer: str | None = setting(
