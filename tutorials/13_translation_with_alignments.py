@@ -799,6 +799,8 @@ for overlong in ("refuse", "skip", "truncate"):
 # 4. Why does a beam search with a wide beam prefer short outputs, and what do people divide by to prevent it?
 # 5. How would you make a training set from which the model can learn seven digits, without more than a few hundred
 #    numbers of seven digits?
+# 6. Positions are sinusoids here. Train with `"positions": "rotary"` in the settings of the model, which turns queries
+#    and keys by their distance. Do the alignments change? Can it write a seventh digit now?
 #
 # ## Further reading
 #

@@ -567,6 +567,8 @@ draw_looks([row["image"] for row in two])
 # 4. Train on all things, yellow triangles too, but leave out every picture of a *small* one. Is that harder or
 #    easier?
 # 5. Put `np.roll` of an image along its width into the captioner. Should the sentence change? Do the patches follow?
+# 6. Train the image side with convolutions alone: `stem="conv"`, `n_layer=0` and `pool="concat"` in the settings of the
+#    model. Leave out more and more pictures: which of the two needs fewer?
 #
 # ## Further reading
 #
