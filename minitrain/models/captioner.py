@@ -261,6 +261,8 @@ class Captioner(EmbedsImages, CrossEntropyModel):
     def generate(self, images: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
         """Write the most likely token up to the end token, for each image.
 
+        `minitrain.generation.beam_search_targets` searches for likelier texts.
+
         Args:
             images: (B, channels, image_size, image_size).
             start: the token that texts begin with.

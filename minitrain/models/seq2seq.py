@@ -264,6 +264,8 @@ class Seq2Seq(CrossEntropyModel):
     def generate(self, source: Array, *, start: int, end: int | None, max_new_tokens: int) -> Array:
         """Generate the most likely token up to the end token, for each row of ``source``.
 
+        `minitrain.generation.beam_search_targets` searches for likelier targets.
+
         Args:
             source: (B, S) integers, padded at the end.
             start: the token that targets begin with.
