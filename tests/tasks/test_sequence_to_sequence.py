@@ -164,7 +164,7 @@ def test_beams_are_for_tasks_that_search() -> None:
 
 def test_more_buckets_less_padding(tmp_path: Path) -> None:
     """Pairs of similar lengths are together, so the batches are fewer."""
-    path = table(tmp_path)
+    path = table(tmp_path, PAIRS * 20)
     steps = []
     for buckets in (1, 8):
         run = start_run(small(tmp_path / str(buckets), path, data={"buckets": buckets}))
