@@ -145,10 +145,12 @@ def test_beams(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     greedy = evaluate_run(tmp_path / "run", beams=1)
     assert greedy.loss == searched.loss
     assert greedy.values != searched.values
-    kept = (tmp_path / "run" / "evaluation.jsonl").exists()
-    assert main(["eval", str(tmp_path / "run"), "--beams", "3"]) == 0
-    assert searched.describe().split("\n")[0] in capsys.readouterr().out
-    assert (tmp_path / "run" / "evaluation.jsonl").exists() == kept
+    assert main(["eval", str(tmp_path / "run")]) == 0
+    assert searched.describe().split("\n")[1] in capsys.readouterr().out
+    kept = (tmp_path / "run" / "evaluation.jsonl").read_bytes()
+    assert main(["eval", str(tmp_path / "run"), "--beams", "1"]) == 0
+    assert greedy.describe().split("\n")[1] in capsys.readouterr().out
+    assert (tmp_path / "run" / "evaluation.jsonl").read_bytes() == kept, "compare takes what the settings write"
     assert main(["eval", str(tmp_path / "run"), "--beams", "0"]) == 2
     assert "generation.num_beams must be between 1 and 64" in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "run"), "--beams", "2", "--stride", "4"]) == 2
