@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..distributed.group import Group
 from .background import AsyncWriter, StateCopy
@@ -11,6 +11,18 @@ from .format import Contents
 from .manifest import Location
 from .store import CheckpointStore, Warn
 from .together import Outcome, SaveTogether
+
+
+class Pending(NamedTuple):
+    """A checkpoint that is being written.
+
+    Attributes:
+        saving: it.
+        then: what all ranks do with the results of all ranks, as soon as each has finished its part.
+    """
+
+    saving: SaveTogether
+    then: Callable[[list[Any]], None]
 
 
 class SaveTogetherLater:
@@ -22,9 +34,8 @@ class SaveTogetherLater:
 
     def __init__(self) -> None:
         self._writer, self._copy = AsyncWriter(), StateCopy()
-        self._outcome = Outcome(None, None)
-        self._stage: Callable[[list[Any]], None] | None = None
-        self._saving: SaveTogether | None = None
+        self._outcome: Outcome  # of the work that this rank finished last; a checkpoint begins with some on each rank
+        self._pending: Pending | None = None
 
     def start(
         self, store: CheckpointStore, contents: Contents, group: Group, done: Callable[[Location, list[str]], object]
@@ -50,47 +61,36 @@ class SaveTogetherLater:
         copy = self._copy.of(rest._replace(model=saving.shard(contents), optimizer=numbers))
 
         def commit(shards: list[Any]) -> None:
-            self._stage = committed
+            self._pending = Pending(saving, committed)
             if group.is_main:
                 self._begin(saving, lambda: self._commit(store, saving, copy, shards))
 
         def committed(told: list[Any]) -> None:
-            self._saving = self._stage = None
             done(saving.path, told[0])
 
-        self._saving, self._stage = saving, commit
+        self._pending = Pending(saving, commit)
         self._begin(saving, lambda: saving.write(dict(copy.model)))
         return saving.path
 
     def poll(self) -> None:
         """Go on if all ranks have come so far, or raise the error of one on all."""
-        if self._saving is None or self._stage is None:
-            return
-        if not any(self._saving.group.gather(self._writer.is_running)):
-            self._advance()
+        if self._pending is not None and not any(self._pending.saving.group.gather(self._writer.is_running)):
+            self._advance(self._pending)
 
     def finish(self) -> None:
         """Wait for the checkpoint that is being written."""
-        while self._saving is not None:
-            self._advance()
+        while self._pending is not None:
+            self._advance(self._pending)
 
     def abandon(self) -> None:
         """Wait for what this rank is writing, and for no other rank: one of them may be gone."""
         self._writer.finish()
-        self._saving = self._stage = None
+        self._pending = None
 
-    def _advance(self) -> None:
-        saving, stage = self._saving, self._stage
-        assert saving is not None
-        assert stage is not None
+    def _advance(self, pending: Pending) -> None:
         self._writer.finish()
-        try:
-            every = saving.agreed(self._outcome)
-        except BaseException:
-            self._saving = self._stage = None
-            raise
-        self._outcome = Outcome(None, None)
-        stage(every)
+        self._pending = None  # should a rank have failed, nothing is left to do
+        pending.then(pending.saving.agreed(self._outcome))
 
     def _begin(self, saving: SaveTogether, work: Callable[[], Any]) -> None:
         def done(outcome: Outcome) -> None:

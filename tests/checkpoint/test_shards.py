@@ -200,7 +200,15 @@ def test_shards_that_do_not_fit_together_are_told(tmp_path, first, second):
 
 
 @pytest.mark.parametrize(
-    "shape", [np.array([2.0, 3.0]), np.array([-2, -3]), np.array([[2, 3]]), np.array(6), np.array([2, 3], np.int32)]
+    "shape",
+    [
+        np.array([2.0, 3.0]),
+        np.array([-2, -3]),
+        np.array([-1, -1, 6]),
+        np.array([[2, 3]]),
+        np.array(6),
+        np.array([2, 3], np.int32),
+    ],
 )
 def test_a_shape_that_is_none_is_told(tmp_path, shape):
     with pytest.raises(CheckpointError, match="the shape of model/a is not a list of whole numbers"):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from minitrain.checkpoint import CheckpointStore, local, read_checkpoint, remote
+from minitrain.checkpoint.background import StateCopy
 from minitrain.checkpoint.together import SaveTogether
 from minitrain.checkpoint.together_later import SaveTogetherLater
 from minitrain.distributed import Group, PeerLost, run_ranks
@@ -264,6 +265,7 @@ def test_an_error_of_one_rank_waits_for_no_other(tmp_path: Path) -> None:
         later.start(CheckpointStore(tmp_path), contents(), group, lambda *told: None)
         if group.rank == 1:
             later.abandon()
+            later.finish()  # nothing is left to do, and nobody is asked
         else:
             with pytest.raises(PeerLost):
                 later.finish()
@@ -272,6 +274,50 @@ def test_an_error_of_one_rank_waits_for_no_other(tmp_path: Path) -> None:
     assert CheckpointStore(tmp_path, warn=pytest.fail).latest() == tmp_path / "step-00000001"
     run_ranks(2, lambda group: save(group, tmp_path, 6))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001", "step-00000006"]
+
+
+def test_who_abandons_waits_for_its_own_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saves = Saves(monkeypatch)
+
+    def work(group: Group) -> None:
+        later = SaveTogetherLater()
+        later.start(CheckpointStore(tmp_path), contents(), group, lambda *told: None)
+        threading.Timer(0.05, saves.may_go[group.rank].set).start()
+        later.abandon()
+        assert not later._writer.is_running
+
+    run_ranks(2, work)
+
+
+def test_old_ones_go_in_the_background_too(tmp_path: Path) -> None:
+    def work(group: Group) -> None:
+        later, store = SaveTogetherLater(), CheckpointStore(tmp_path, keep=2, warn=pytest.fail)
+        for step in (1, 2, 3):
+            later.start(store, contents(step), group, lambda *told: None)
+            later.finish()
+
+    run_ranks(2, work)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+
+def test_only_rank_0_copies_what_it_alone_writes(tmp_path: Path) -> None:
+    copied: dict[int, Any] = {}
+
+    def work(group: Group) -> None:
+        class Seen(StateCopy):
+            def of(self, contents: Any) -> Any:
+                copied[group.rank] = contents
+                return super().of(contents)
+
+        later = SaveTogetherLater()
+        later._copy = Seen()
+        later.start(CheckpointStore(tmp_path), contents(), group, lambda *told: None)
+        later.finish()
+
+    run_ranks(2, work)
+    assert [copied[rank].step for rank in (0, 1)] == [5, 5]
+    assert [bool(copied[rank].state) for rank in (0, 1)] == [True, False]
+    assert [copied[rank].metrics for rank in (0, 1)] == [{"val_loss": 1.5}, {}]
 
 
 # With a trainer.
