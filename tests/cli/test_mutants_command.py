@@ -137,6 +137,8 @@ def test_the_mistakes_can_be_listed(capsys, folder):
         (["planted_layer.py", "--functions", "nothing"], "there is no function nothing in planted_layer.py; there are"),
         (["planted_layer.py", "--processes", "0"], "--processes 0: give 1 or more"),
         (["planted_layer.py", "--minutes", "0"], "--minutes 0: give more than 0"),
+        (["planted_layer.py", "--patience", "0"], "--patience 0: give seconds, more than 0"),
+        (["planted_layer.py", "--patience", "inf"], "--patience inf: give seconds, more than 0"),
         (["planted_layer.py", "--tests", "none.py"], "there is no test file none.py"),
         (["broken.py"], "broken.py is no Python"),
         (["failing.py", "--functions", "f"], "failing.py cannot be imported as failing"),

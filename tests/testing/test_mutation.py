@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -452,6 +453,22 @@ def test_users_try_their_own_functions(project):
     assert len(report.unnoticed) == len(alive)
     assert str(report).startswith("no test notices:\nplanted.py:")
     assert f"{len(made)} mutants of 1 functions" in str(report)
+
+
+def test_a_mistake_that_makes_a_loop_endless_is_given_up_after_the_patience(tmp_path, monkeypatch):
+    """The mutants after it are tried in a new process."""
+    (tmp_path / "counting.py").write_text("def count(n):\n    while n > 0:\n        n = n - 1\n    return n\n")
+    (tmp_path / "test_counting.py").write_text("from counting import count\n\ndef test(): assert count(3) == 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    start = time.monotonic()
+    report = try_mutants(["counting:count"], ["test_counting.py"], patience=0.5)
+    made = list(target_of("counting:count").mutants())
+    assert [one.number for one in report.outcomes] == [*range(len(made))]
+    hung = {made[one.number].after for one in report.outcomes if one.killer == "(hangs)"}
+    assert {"n = n + 1", "n = n"} <= hung
+    assert any(one.killer.startswith("test_counting.py") for one in report.outcomes)
+    assert time.monotonic() - start < 50  # one of them alone had 60 s
 
 
 class Stopped(Exception):

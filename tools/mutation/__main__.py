@@ -46,6 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         help="a test file to run; may be repeated; by default those that are about the part",
     )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds beyond ten times the slowest test, then it hangs",
+    )
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--count", action="store_true", help="print how many there are and try none")
     arguments = parser.parse_args(argv)
@@ -77,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for part in found:
         start = time.monotonic()
-        report = _tried(part, arguments.tests, arguments.processes)
+        report = _tried(part, arguments.tests, arguments.processes, arguments.patience)
         _progress("")
         print(f"{part.name}:\n{report}\n{time.monotonic() - start:.0f} s", flush=True)
         rows.append((part.name, report))
@@ -95,7 +102,7 @@ def _of_no_function(every: Mapping[str, Mapping[str, Target]], names: Sequence[s
     return sorted(entries - there)
 
 
-def _tried(part: Part, tests: Sequence[str] | None, processes: int) -> MutationReport:
+def _tried(part: Part, tests: Sequence[str] | None, processes: int, patience: float) -> MutationReport:
     which = "" if part.whole else "-" + hashlib.sha256(" ".join(sorted(part.chosen)).encode()).hexdigest()[:8]
     return try_mutants(
         part.chosen.values(),
@@ -105,6 +112,7 @@ def _tried(part: Part, tests: Sequence[str] | None, processes: int) -> MutationR
         equivalents=[entry for entry in load_equivalents(EQUIVALENTS) if entry.target in part.chosen],
         progress_file=PROGRESS / f"{part.name}{which}.jsonl",
         keep=part.whole,
+        patience=patience,
         tell=_progress,
     )
 

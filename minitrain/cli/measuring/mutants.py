@@ -49,6 +49,13 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="a budget of time (none)")
     parser.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="a test hangs that takes S seconds more than ten times its slowest (60)",
+    )
+    parser.add_argument(
         "--equivalents", metavar="FILE", help="a TOML file of changes that make no difference, with the reasons"
     )
     parser.add_argument("--list", action="store_true", help="print the mistakes and try none")
@@ -57,6 +64,8 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(f"--processes {arguments.processes}: give 1 or more")
     if not arguments.minutes > 0:
         raise UsageError(f"--minutes {arguments.minutes:g}: give more than 0")
+    if not 0 < arguments.patience < math.inf:
+        raise UsageError(f"--patience {arguments.patience:g}: give seconds, more than 0")
 
     from ...testing.mutants import load_equivalents, target_of, try_mutants
     from ...testing.mutants.discovery import functions_in, module_of, tests_of
@@ -88,6 +97,7 @@ def run(argv: Sequence[str]) -> int:
             progress_file=progress,
             keep=True,
             seconds=60 * arguments.minutes,
+            patience=arguments.patience,
             tell=_tell,
         )
     except (RuntimeError, ValueError) as error:  # tests that fail or do not run by themselves, a file that is missing

@@ -26,6 +26,7 @@ def try_mutants(
     progress_file: str | Path | None = None,
     keep: bool = False,
     seconds: float = math.inf,
+    patience: float = workers.PATIENCE,
     tell: Callable[[str], None] = lambda message: None,
 ) -> MutationReport:
     """Plant every small mistake in some functions, one at a time, and find those that no test notices.
@@ -46,6 +47,8 @@ def try_mutants(
             as noticed while that test is there and passes.
         keep: whether the progress file stays when all are tried, so that better tests meet only what was unnoticed.
         seconds: a budget of time. When it is spent, the report has what was tried so far.
+        patience: seconds. A mutant hangs, and counts as noticed, if a test takes longer than this and ten times the
+            slowest test of its function together. Give less for quick tests: some mistakes make a loop endless.
         tell: hears how far it is.
 
     Returns:
@@ -92,7 +95,7 @@ def try_mutants(
         tell(f"{len(done)} of {len(todo)} mutants tried, {alive} unnoticed")
 
     left = [mutant for mutant in todo if mutant not in done]
-    workers.hunt(left, visits, references, files, processes, note, until)
+    workers.hunt(left, visits, references, files, processes, note, until, patience)
     if len(done) == len(todo) and not keep:
         progress.remove()
     outcomes = [done[mutant] for mutant in todo if mutant in done]

@@ -17,8 +17,8 @@ from typing import Any
 from .session import Outcome, Visit
 
 STUCK = 600  # seconds without a sign of life; the slowest test takes a few, or a minute if it compiles all kernels
-# A mutant hangs if a test takes so many seconds more than this many times the slowest one that calls its function.
-PATIENCE, SLOWER = 60, 10
+SLOWER = 10  # times the slowest test that calls a function, a test may take on a mutant of it, and ``patience`` more
+PATIENCE = 60.0
 POLL = 0.1
 
 Reference = tuple[str, str]  # module and qualified name of a function
@@ -61,6 +61,7 @@ def hunt(
     processes: int,
     tell: Callable[[Outcome], None],
     until: float = math.inf,
+    patience: float = PATIENCE,
 ) -> list[Outcome]:
     """Try the mutants of ``todo``. One whose process hangs or dies counts as noticed.
 
@@ -72,6 +73,7 @@ def hunt(
         processes: how many at once.
         tell: hears each outcome.
         until: the time on ``time.monotonic`` when to stop; mutants that are left have no outcome.
+        patience: seconds. A mutant hangs if a test takes longer than this and `SLOWER` times the slowest one together.
     """
     outcomes: list[Outcome] = []
     slowest = {name: max((v.seconds for v in visits if name in v.called), default=0.0) for name, _ in todo}
@@ -87,7 +89,7 @@ def hunt(
         for worker, kind, values in team.results(until):
             if kind == "start":
                 worker.current = (values[0], values[1])
-                worker.limit = PATIENCE + SLOWER * slowest[values[0]]
+                worker.limit = patience + SLOWER * slowest[values[0]]
             elif kind == "outcome":
                 note(Outcome(*values))
                 worker.done += 1
