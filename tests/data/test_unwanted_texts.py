@@ -38,6 +38,12 @@ def test_a_list_is_read_as_it_was_written(listed: list[UnwantedTexts]) -> None:
     assert parse_unwanted(write_unwanted(listed), "list") == listed
 
 
+def test_a_file_is_read(tmp_path: Path) -> None:
+    listed = [UnwantedTexts("a", ("b", "c"), "no"), UnwantedTexts("d", ("e",))]
+    (tmp_path / "list.jsonl").write_bytes(write_unwanted(listed))
+    assert read_unwanted(tmp_path / "list.jsonl") == listed
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -100,7 +106,15 @@ def test_only_what_follows_the_prompt_counts(entry: UnwantedTexts, T: int) -> No
 
 @pytest.mark.parametrize(
     ("unwanted", "refusal", "common"),
-    [("ab12", "ab34", 2), ("ab1c", "ab2c", 2), ("abc", "abcd", 3), ("abcd", "abc", 3), ("12", "34", 0), ("12", "", 0)],
+    [
+        ("ab12", "ab34", 2),
+        ("a123", "a456", 1),
+        ("ab1c", "ab2c", 2),
+        ("abc", "abcd", 3),
+        ("abcd", "abc", 3),
+        ("12", "34", 0),
+        ("12", "", 0),
+    ],
 )
 def test_what_begins_as_the_refusal_does_is_not_to_blame(unwanted: str, refusal: str, common: int) -> None:
     tokenizer = ByteTokenizer()

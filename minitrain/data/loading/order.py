@@ -53,15 +53,13 @@ class EpochOrder:
 
     def __init__(self, count: int, key: Key) -> None:
         self.count, self.key = count, key
-        self._latest = (-1, np.arange(count))
+        self._latest: tuple[int, Positions] | None = None  # of one epoch only: a step rarely needs another
 
     def of_epoch(self, epoch: int) -> Positions:
         """The items in the order of ``epoch``, int64 ``(count,)``."""
-        latest, order = self._latest
-        if latest != epoch:
-            order = shuffled(self.key.fold(epoch), self.count)
-            self._latest = (epoch, order)  # of one epoch only: a step rarely needs another
-        return order
+        if self._latest is None or self._latest[0] != epoch:
+            self._latest = (epoch, shuffled(self.key.fold(epoch), self.count))
+        return self._latest[1]
 
     def take(self, first: int, count: int) -> Positions:
         """Entries ``first … first + count - 1`` of the sequence of all epochs, int64 ``(count,)``."""

@@ -112,8 +112,8 @@ def encode_unwanted(entries: Sequence[UnwantedTexts], tokenizer: Tokenizer, bloc
             places[len(before) - 1 : len(before) + len(tokens) - 1] = aims
             inputs.append(row)
             targets.append(places)
-    shape = (len(inputs), block_size)
-    return Batch(np.array(inputs, np.int32).reshape(shape), np.array(targets, np.int32).reshape(shape))
+    both = (np.array(rows, np.int32).reshape(-1, block_size) for rows in (inputs, targets))  # (n, T), for n of 0 too
+    return Batch(*both)
 
 
 def _common(tokens: NDArray[np.int32], others: NDArray[np.int32]) -> int:
