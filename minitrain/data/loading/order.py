@@ -58,8 +58,12 @@ class EpochOrder:
     def of_epoch(self, epoch: int) -> Positions:
         """The items in the order of ``epoch``, int64 ``(count,)``."""
         if self._latest is None or self._latest[0] != epoch:
-            self._latest = (epoch, shuffled(self.key.fold(epoch), self.count))
+            self._latest = (epoch, self._drawn(self.key.fold(epoch)))
         return self._latest[1]
+
+    def _drawn(self, key: Key) -> Positions:
+        """The items in the order of the epoch with this key."""
+        return shuffled(key, self.count)
 
     def take(self, first: int, count: int) -> Positions:
         """Entries ``first … first + count - 1`` of the sequence of all epochs, int64 ``(count,)``."""
@@ -80,13 +84,7 @@ class ShardOrder(EpochOrder):
         self.sizes = np.asarray(sizes, dtype=np.int64)
         super().__init__(int(self.sizes.sum()), key)
 
-    def of_epoch(self, epoch: int) -> Positions:
-        """The items in the order of ``epoch``, int64 ``(count,)``."""
-        latest, order = self._latest
-        if latest != epoch:
-            key, starts = self.key.fold(epoch), np.cumsum(self.sizes) - self.sizes
-            shards = shuffled(key.fold("shards"), self.sizes.size).tolist()
-            parts = [starts[shard] + shuffled(key.fold(shard), int(self.sizes[shard])) for shard in shards]
-            order = np.concatenate(parts)
-            self._latest = (epoch, order)
-        return order
+    def _drawn(self, key: Key) -> Positions:
+        starts = np.cumsum(self.sizes) - self.sizes
+        shards = shuffled(key.fold("shards"), self.sizes.size).tolist()
+        return np.concatenate([starts[shard] + shuffled(key.fold(shard), int(self.sizes[shard])) for shard in shards])
