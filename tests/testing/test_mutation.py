@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -469,6 +471,44 @@ def test_a_mistake_that_makes_a_loop_endless_is_given_up_after_the_patience(tmp_
     assert {"n = n + 1", "n = n"} <= hung
     assert any(one.killer.startswith("test_counting.py") for one in report.outcomes)
     assert time.monotonic() - start < 50  # one of them alone had 60 s
+
+
+ENDLESS = """
+import os
+from pathlib import Path
+
+from same import same
+
+def test():
+    if same(1) != 1:
+        Path("worker").write_text(str(os.getpid()))
+        while True:
+            pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_an_endless_loop_ends_with_the_process_that_waits_for_it(tmp_path):
+    (tmp_path / "same.py").write_text("def same(x):\n    return x\n")
+    (tmp_path / "test_same.py").write_text(ENDLESS)
+    code = "from minitrain.testing.mutants import try_mutants as t; t(['same:same'], ['test_same.py'])"
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": paths})
+    try:
+        wait_for(lambda: (tmp_path / "worker").is_file() and (tmp_path / "worker").read_text())
+        worker = int((tmp_path / "worker").read_text())
+        os.kill(worker, 0)  # it is there
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 class Stopped(Exception):

@@ -10,10 +10,13 @@ import ast
 import builtins
 import contextvars
 import copy
+import ctypes
 import functools
 import importlib.util
 import json
 import os
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +28,7 @@ from typing import Any, NamedTuple
 from .mistakes import Mutant
 from .target import Target, target_of
 
+PR_SET_PDEATHSIG = 1  # Linux's prctl: the signal that this process gets when the one that started it ends
 NOTE = "__mutation_note__"  # what the code of a survey calls with the name of its function
 
 
@@ -197,6 +201,8 @@ def main(task_file: str, results: str, *arguments: str) -> int:
     """Run pytest on ``arguments`` with the plugin; returns its exit code."""
     import pytest
 
+    if sys.platform == "linux":  # elsewhere an endless loop outlives a parent that was killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
     options = ["-q", "-p", "no:cacheprovider", "--tb=no", "-p", "no:randomly"]
     if importlib.util.find_spec("xdist"):
