@@ -75,9 +75,9 @@ def extract(
     for name, size in (("attempts", attempts), ("prefix", prefix), ("length", length)):
         if size < 1:
             raise ConfigError(f"{name} = {size} must be 1 or more")
-    room = int(tokens.shape[0]) - prefix - length + 1
+    room = tokens.size - prefix - length + 1
     if room < 1:
-        raise DataError(f"a text of {tokens.shape[0]} tokens is too short for {prefix} tokens and {length} to follow")
+        raise DataError(f"a text of {tokens.size} tokens is too short for {prefix} tokens and {length} to follow")
     words = random_bits(Key.from_seed(seed).fold("places"), (1, attempts))[0].astype(np.int64)
     starts = (words * room) >> 32
     windows = np.stack([np.asarray(tokens[start : start + prefix + length]) for start in starts.tolist()])

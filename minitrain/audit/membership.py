@@ -114,9 +114,9 @@ def auc_interval(positive: Numbers, negative: Numbers, *, level: float = 0.95) -
     if np.isnan(positive).any() or np.isnan(negative).any():
         raise DataError("an AUC needs scores that can be compared, and one is NaN")
     beaten = _share_below(positive, negative)  # (n,) of each positive, the negatives below
-    missed = 1 - _share_below(negative, positive)  # (m,) of each negative, the positives above
+    lost = _share_below(negative, positive)  # (m,) of each negative, the positives below
     auc = float(beaten.mean())
-    error = math.sqrt(beaten.var(ddof=1) / len(positive) + missed.var(ddof=1) / len(negative))
+    error = math.sqrt(beaten.var(ddof=1) / len(positive) + lost.var(ddof=1) / len(negative))
     from scipy.special import ndtri
 
     reach = float(ndtri((1 + level) / 2)) * error
@@ -141,9 +141,9 @@ def _losses(
     model: Any, tokens: TokenArray, block_size: int, most: int, batch_size: int, device: str, key: Key
 ) -> Numbers:
     """(n,) mean losses of windows."""
-    there = (int(tokens.shape[0]) - 1) // block_size
+    there = (tokens.size - 1) // block_size
     if there < 2:
-        raise DataError(f"a text of {tokens.shape[0]} tokens has fewer than two windows of {block_size}")
+        raise DataError(f"a text of {tokens.size} tokens has fewer than two windows of {block_size}")
     order = np.argsort(random_bits(key, (1, there))[0], kind="stable")[:most]
     batches = []
     for first in range(0, len(order), batch_size):

@@ -89,10 +89,10 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "runs.comparison.scaling": ("runs/test_scaling_fits.py",),
     },
     "audit": {
-        "audit.exposure": ("audit/test_audit.py",),
-        "audit.extraction": ("audit/test_audit.py",),
-        "audit.membership": ("audit/test_audit.py",),
-        "data.tokens.canaries": ("audit/test_audit.py",),
+        "audit.exposure": ("audit/test_audit_exactly.py", "audit/test_audit.py"),
+        "audit.extraction": ("audit/test_audit_exactly.py", "audit/test_audit.py"),
+        "audit.membership": ("audit/test_audit_exactly.py", "audit/test_audit.py"),
+        "data.tokens.canaries": ("audit/test_audit_exactly.py", "audit/test_audit.py"),
     },
     "hygiene": {
         "data.hygiene.blocklist": ("data/hygiene/test_filters.py",),
