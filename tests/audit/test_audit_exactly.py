@@ -14,7 +14,7 @@ from minitrain.audit import extraction as extraction_file
 from minitrain.audit.membership import found_at
 from minitrain.data import ByteTokenizer, make_canaries
 from minitrain.data.tokens import canaries as canaries_file
-from minitrain.data.tokens.canaries import Canary, random_secrets
+from minitrain.data.tokens.canaries import Canary, plant, random_secrets
 from minitrain.errors import ConfigError, DataError
 from minitrain.models import GPT, GPTConfig
 from minitrain.random import Key, random_bits
@@ -178,6 +178,31 @@ def test_canaries_are_the_same_for_ever() -> None:
 
 def test_half_of_the_secrets_can_be_drawn_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canaries_file, "DIGITS", 1)
-    assert len(set(random_secrets(5, Key.from_seed(0)))) == 5
+    key = Key.from_seed(0)
+    assert random_secrets(5, key) == in_rounds(5, key)
     with pytest.raises(ConfigError, match="too few secrets of 1 digits to draw 6 different ones"):
-        random_secrets(6, Key.from_seed(0))
+        random_secrets(6, key)
+
+
+def in_rounds(count: int, key: Key) -> list[str]:
+    """The first ``count`` different digits of as many rounds of ``count`` draws as it takes."""
+    found: list[str] = []
+    for draw in range(99):
+        high, low = random_bits(key.fold(draw), (1, 2 * count))[0].reshape(count, 2).T.tolist()
+        for one, other in zip(high, low, strict=True):
+            found += {str(((one << 32) | other) % 10)} - set(found)
+    return found[:count]
+
+
+@pytest.mark.parametrize("size", [0, 1, 40])
+def test_every_place_between_two_tokens_is_as_likely(size: int) -> None:
+    """The ends too: there is one place more than there are tokens."""
+    text, key = np.arange(size) + 100, Key.from_seed(3)
+    words = random_bits(key.fold("places"), (1, 30))[0].tolist()
+    places = [word * (size + 1) // 2**32 for word in words]
+    expected: list[int] = []
+    for place in range(size + 1):
+        for number, chosen in enumerate(places):
+            expected += [number // 15] * (chosen == place)
+        expected += text[place : place + 1].tolist()
+    assert plant(text, [np.array([0]), np.array([1])], 15, key).tolist() == expected

@@ -86,7 +86,7 @@ def plant(tokens: TokenArray, canaries: Sequence[TokenArray], repeats: int, key:
         raise ConfigError(f"a canary is planted once or more often, not {repeats} times")
     planted = [np.asarray(canary, np.int64) for canary in canaries for _ in range(repeats)]
     words = random_bits(key.fold("places"), (1, len(planted)))[0].astype(np.int64)
-    places = (words * (tokens.shape[0] + 1)) >> 32
+    places = (words * (tokens.size + 1)) >> 32
     order = np.argsort(places, kind="stable")
     parts, last = [], 0
     for index in order.tolist():
