@@ -281,9 +281,7 @@ class Captioner(EmbedsImages, CrossEntropyModel):
 
         `minitrain.generation.beam_search_targets` chooses their tokens.
         """
-        memory, _ = self.encode(images)
-        if copies > 1:
-            memory = memory.repeat(copies, axis=0)  # (B * copies, patches, C)
+        memory = self.encode(images)[0].repeat(copies, axis=0)  # (B * copies, patches, C)
         past = self.new_past(len(memory))
         return Continuation(lambda tokens: self.decode_next(tokens, memory, past), past, len(memory))
 

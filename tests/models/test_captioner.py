@@ -96,6 +96,27 @@ def test_writing_takes_the_most_likely_token_of_the_forward(name: str) -> None:
     assert not ended[0, place + 1 :].any()
 
 
+@pytest.mark.parametrize("copies", [1, 3])
+def test_copies_of_a_text_stand_side_by_side_and_read_their_image(copies: int) -> None:
+    model = stir(KIND.build(dtype=np.float64))
+    images = KIND.batch(2, dtype=np.float64).images
+    texts = model.begin(images, copies=copies)
+    assert texts.batch == 2 * copies
+    first = np.arange(1, 1 + 2 * copies)
+    expected = model.forward(images.repeat(copies, axis=0), first[:, None])[0][:, -1]
+    np.testing.assert_allclose(texts.scores_after(first), expected)
+
+
+def test_padding_is_what_the_configuration_says_and_does_not_count() -> None:
+    model, batch = KIND.build(pad_idx=7), KIND.batch(1)
+    assert model.ignore_index == 7
+    assert model.loss((batch.images, np.array([[1, 2, 3, 7, 7]])))[0].count == 2
+
+
+def test_its_arithmetic_is_that_of_patches_and_tokens() -> None:
+    assert KIND.build().forward_flops().tokens == 4 + 6
+
+
 def test_attention_to_patches_can_be_seen() -> None:
     model, batch = stir(KIND.build()), KIND.batch(2, dtype=np.float32)
     with capture(model, "decoder.*.cross.*") as seen:
