@@ -131,6 +131,14 @@ class TestSeq2Seq:
         separate = build("seq2seq, separate").state_dict()
         assert separate["target_emb.weight"].shape == separate["head.weight"].shape == (12, 8)
 
+    def test_vectors_of_tokens_are_multiplied_by_the_root_of_the_width(self):
+        model, source, target = build("seq2seq, separate"), ids(2, 5, low=1), ids(2, 6, seed=1, low=1)
+        expected = model.forward(source, target)[0]
+        model.scale = 1.0
+        for table in (model.source_emb, model.target_emb):
+            table.weight.data[...] *= np.sqrt(8)
+        np.testing.assert_allclose(model.forward(source, target)[0], expected)
+
     def test_a_pointer_mixes_the_vocabulary_with_the_source(self):
         """The mean of the gate's two choices; a sure gate leaves one of them."""
         model, source, target = build("seq2seq, pointer"), ids(2, 5, low=1), ids(2, 6, seed=1, low=1)
@@ -310,3 +318,10 @@ IMAGES = {"image_size": 8, "patch": 2, "n_classes": 2}
 def test_settings_that_do_not_fit_are_explained(config, settings, message):
     with pytest.raises(ConfigError, match=message):
         config(**settings)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_settings_of_another_model_are_refused(name):
+    model = type(KINDS[name].build())
+    with pytest.raises(ConfigError, match=rf"{model.__name__}: config must be a \w+, got dict"):
+        model({"n_layer": 2})
