@@ -285,9 +285,8 @@ class Seq2Seq(CrossEntropyModel):
         `minitrain.generation.beam_search_targets` chooses their tokens.
         """
         memory, lengths, _ = self.encode(source)
-        if copies > 1:
-            memory, source = memory.repeat(copies, axis=0), source.repeat(copies, axis=0)  # (B * copies, S, C), (…, S)
-            lengths = lengths.repeat(copies)
+        memory, source = memory.repeat(copies, axis=0), source.repeat(copies, axis=0)  # (B * copies, S, C), (…, S)
+        lengths = lengths.repeat(copies)
         past = self.new_past(len(source))
         return Continuation(
             lambda tokens: self.decode_next(tokens, memory, lengths, past, source=source), past, len(source)

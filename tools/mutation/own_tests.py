@@ -185,6 +185,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "models.common.cross_entropy": ("models/test_cross_entropy_model.py",),
         "models.masked": ("models/test_masked_encoder.py", "models/test_models.py", "models/test_presets.py"),
         "models.seq2seq": (
+            "models/test_seq2seq.py",
             "models/test_models.py",
             "models/test_transformers.py",
         ),
