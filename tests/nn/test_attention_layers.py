@@ -225,6 +225,16 @@ def test_settings_that_do_not_fit_are_named(layer, width, heads, changes, messag
         layer(width, heads, generator(), **changes)
 
 
+def test_cross_attention_names_what_rotary_positions_need():
+    with pytest.raises(
+        ConfigError, match="CrossAttention: rope needs an even head width, but width / heads = 9 / 3 = 3"
+    ):
+        CrossAttention(9, 3, generator(), rope=Rope())
+    layer, x = CrossAttention(8, 2, generator()), np.zeros((1, 3, 8), np.float32)
+    with pytest.raises(ConfigError, match="CrossAttention: positions were given, but the layer has rope=None"):
+        layer.forward(x, x, positions=np.arange(3))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
