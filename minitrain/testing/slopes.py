@@ -147,13 +147,14 @@ def _with_doubts(readings: Sequence[Reading], gaps: Sequence[float], floor: floa
         gaps: what is to be compared of each, as their directions differ by rounding.
         floor: rounding of the inputs, on its way into the outputs.
     """
-    smallest = min((reading.size * reading.step for reading in readings if reading.size > 0), default=0.0)
+    noise = min((reading.size * reading.step for reading in readings if reading.size > 0), default=0.0)
     # The change of an output by noise. The shorter the step, the more it matters.
-    noises = [smallest] * len(readings)  # nothing can be known better than to the smallest change ever seen
-    for i, (reading, shorter) in enumerate(pairwise(readings)):
+    noises = [noise]  # nothing can be known better than to the smallest change ever seen
+    for reading, shorter in pairwise(readings):
         # A step was short enough, and a shorter one is worse by no more than rounding explains.
         if reading.spread <= NOISY[0] * reading.size and 3 * reading.spread < shorter.spread <= floor / shorter.step:
-            noises[i + 1 :] = (max(noise, shorter.spread * shorter.step) for noise in noises[i + 1 :])
+            noise = max(noise, shorter.spread * shorter.step)
+        noises.append(noise)
     corrected = []
     for i, reading in enumerate(readings):
         # A step may show little noise by luck: then shorter ones show it.
@@ -188,7 +189,7 @@ def _classify(readings: Sequence[Reading], tolerance: float, floor: float) -> Sl
     if len(finite) == 1 and (reading := finite[0].reading):
         derivative, doubt = finite[0].derivative, finite[0].doubt
         return Slope(Kind.BORDER, reading.step, reading.direction, derivative, derivative, doubt, reading.rounding)
-    if infinite and not finite:
+    if infinite:
         return Slope(Kind.INFINITE, readings[-1].step, readings[-1].direction, min(infinite), max(infinite), 0.0, 0.0)
     if best.spread <= max(NOISY[0] * best.size, NOISY[1] * (best.rounding + floor / best.step)):
         return _smooth(best)

@@ -81,7 +81,7 @@ class VariableCheck:
         for index in self.special:
             weights[index] = 0.0
         small = self._small(weights)
-        for _ in range(settings.directions if value.size else 0):
+        for _ in range(settings.directions):
             direction = xp.asarray(rng.standard_normal(value.shape)) * weights
             errors += [self._along(part) for part in (direction, direction * small) if part.any()]
         if self.special:  # such as those of a tie: together they may well have a derivative
@@ -196,16 +196,17 @@ class VariableCheck:
         """Parts of a direction: of elements of similar size, of special values and others, or its two halves."""
         moved = np.flatnonzero(to_numpy(direction))
         values = to_numpy(self.variable.value).reshape(-1)[moved]
-        sizes = np.floor(np.log10(np.where(values == 0, 1e-320, abs(values))))
         _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        if counts.size == 1:
+            return  # equal ones cannot be told apart
+        with np.errstate(divide="ignore"):
+            sizes = np.floor(np.log10(abs(values)))  # minus infinity for zeros
         halves = np.arange(moved.size) >= moved.size // 2
         for labels in (sizes, counts[place] > 1, halves):
-            if labels is halves and (counts.size == 1 or moved.size == 1):
-                return
             if len(kinds := np.unique(labels)) > 1:
                 for kind in kinds:
                     chosen = labels == kind
-                    scale = min(1.0, 10.0**kind) if labels is sizes and kind > -300 else 1.0
+                    scale = min(1.0, 10.0**kind) or 1.0 if labels is sizes else 1.0  # zeros move by all
                     part = np.zeros(direction.size)
                     part[moved[chosen]] = scale
                     yield direction * array_module(direction).asarray(part.reshape(direction.shape))

@@ -553,3 +553,20 @@ def test_odd_values(extreme, special):
     assert np.isfinite(extreme).all()
     assert abs(extreme).max() == 1e4
     assert not np.isfinite(special).all()
+
+
+def test_functions_of_another_library_go_to_its_checker(monkeypatch):
+    """Which one is chosen by the functions and the inputs; it gets everything."""
+    asked = []
+
+    def checker_for(pair, inputs):
+        asked.append((pair, inputs))
+        return lambda *inputs, **options: (inputs, options)
+
+    monkeypatch.setattr(minitrain.testing.gradients, "checker_for", checker_for)
+    quick = CheckSettings(directions=1)
+    assert check_gradients("theirs", 1.0, 2.0, settings=quick, a=3) == (
+        ("theirs", 1.0, 2.0),
+        {"settings": quick, "a": 3},
+    )
+    assert asked == [("theirs", (1.0, 2.0))]

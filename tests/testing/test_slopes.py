@@ -55,7 +55,7 @@ def test_a_first_step_agrees_by_three_rules():
     for central, expected, spread, size, rounding, typical in itertools.product(
         (-2.0, 0.0, 1.0, 3.0),
         (-3.0, 0.0, 1.0, 2.0),
-        (0.0, 1.0, 3.0, 5.5),
+        (0.0, 1.0, 3.0, 5.5, 6.0),
         (0.0, 4.0),
         (0.0, 0.5, 1.0, 2.0),
         (0.0, 2.0, 8.0),
@@ -142,6 +142,11 @@ def test_the_smallest_change_ever_seen_bounds_what_can_be_known():
     assert [one.spread for one in slopes._with_doubts([reading(size=0.0)] * 2, [NAN] * 2, 0)] == [0, 0]
 
 
+def test_a_neighbour_that_measured_nothing_casts_no_doubt():
+    found = slopes._with_doubts([reading(1.0), reading(0.5), reading(0.25)], [0.0, INF, 0.0], 0)
+    assert [one.spread for one in found] == [1.0, INF, 4.0]
+
+
 # Kinks, borders and the rest.
 
 TO_BOTH = sides(right=3.0, left=-1.0, low=-1.0, high=3.0, right_quotient=3.0, left_quotient=-1.0)
@@ -203,6 +208,15 @@ def test_a_side_whose_quotients_grow_is_infinite():
         assert slopes._side(growing(*quotients), sign, 0.0625).reading is not None
 
 
+def test_an_infinite_side_has_the_sign_of_the_quotient_of_the_shortest_step():
+    """Whatever the longer steps say, and the difference of two of them, which is the derivative elsewhere."""
+    readings = [
+        reading(2.0**-i, sides=sides(right=-1.0, right_quotient=quotient))
+        for i, quotient in enumerate([-7.0, -5.0, -3.0, -1.0, 1.0])
+    ]
+    assert slopes._side(readings, 1, 0.0) == (INF, 0.0, None)
+
+
 @pytest.mark.parametrize(
     ("quotients", "diverges"),
     [
@@ -218,6 +232,7 @@ def test_a_side_whose_quotients_grow_is_infinite():
         ([-20.0, -16.0, -12.0, -8.0, -4.0], False),  # towards zero
         ([-16.0, -12.0, -8.0, -4.0, 0.0], False),
         ([20.0, 16.0, 12.0, 8.0, 4.0], False),
+        ([-7.0, -5.0, -3.0, -1.0, 1.0], True),  # away from zero in the end
     ],
 )
 def test_what_grows_without_bound(quotients, diverges):

@@ -51,12 +51,13 @@ def slopes(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_what_is_not_finite_does_not_move():
-    check = check_of([2.0, -0.5, INF, 3.0], [1.0, -4.0, 5.0, NAN])
-    assert check._gradient.tolist() == [1, -4, 5, 0]
-    assert check._lengths.tolist() == [2, 1, 0, 0]
-    assert check._typical == pytest.approx(math.sqrt((4 + 16) / 2))
+    check = check_of([2.0, -0.5, INF, 3.0, 4.0], [1.0, -4.0, 5.0, NAN, 0.5])
+    assert check._gradient.tolist() == [1, -4, 5, 0, 0.5]
+    assert check._lengths.tolist() == [2, 1, 0, 0, 4]
+    assert check._typical == pytest.approx(math.sqrt((4 + 16 + 4) / 3))
     assert check._immovable() == [2, 3]
     assert check_of([INF], [3.0])._typical == 0
+    assert check_of([2.0], [3.0])._typical == 6
     assert (check.special, check.measured) == ({}, {})
 
 
@@ -97,7 +98,7 @@ def test_numbers_that_are_none_and_infinite_ones():
     assert check._judge(3.0, infinite, 0.0)[1:3] == (INF, 0.0)
     assert check._judge(INF, infinite, 0.0).error == 0
     assert check._judge(-INF, infinite, 0.0).error == INF
-    assert check._judge(INF, slope(1.0), 0.0).error == INF
+    assert check._judge(INF, slope(1.0), 0.0)[:3] == (INF, 1.0, INF)
     assert check._judge(3.0, slope(INF, INF), 0.0).error != 0
     assert check._judge(tiny / 4, slope(0.0), 0.0).error == 0.25  # nothing is divided by less
     kink = slope(-1.0, 3.0, Kind.KINK)
@@ -128,6 +129,12 @@ def test_an_element_moves_alone(slopes):
     assert analytic(np.array([2.0])) == 10
     assert typical == max(20.0, check._typical)
     assert tolerance == TOLERANCE
+
+
+def test_a_small_gradient_is_judged_by_its_own_size(slopes):
+    answers, _ = slopes
+    answers.append(slope(2.0**-5))
+    assert check_of([1.0], [2.0**-4]).element(0).error == 0.5
 
 
 def test_the_typical_size_of_a_derivative(slopes):
@@ -167,6 +174,8 @@ def test_a_small_element_may_have_a_scale_of_its_own(slopes, value, again):
     answers += [slope(2.0, 2.0, Kind.KINK), slope(2.0 * abs(value))][: 1 + again]
     check.element(0)
     assert [one[2].tolist() for one in asked] == [[max(1.0, abs(value))], [abs(value)]][: 1 + again]
+    assert all(np.shares_memory(one[1], check.variable.value) for one in asked)
+    assert [one[3](np.array([3.0])) for one in asked] == [6.0] * len(asked)
     assert (check.special == {}) is again
     if again:  # if it is smooth on neither scale, the first one counts
         answers += [slope(2.0, 2.0, Kind.KINK), slope(2.0, 2.0, Kind.BORDER)]
@@ -350,6 +359,8 @@ def test_a_direction_is_split_by_size_by_ties_and_in_halves():
         [0, 0, 4, 0, 0],
     ]
     assert parts_of([0.0, 5.0], [2.0, 4.0]) == [[2, 0], [0, 4]]
+    assert parts_of([5.0, 0.0, 6.0, 0.0], [1.0, 2.0, 4.0, 8.0]) == [[0, 2, 0, 8], [1, 0, 4, 0]]
+    assert parts_of([1e-310, 5.0], [1.0, 2.0]) == [[pytest.approx(1e-310), 0], [0, 2]]
     # Those that are there once, and those that are there more often.
     assert parts_of([1.0, 2.0, 1.0, 3.0, 3.0], [1.0, 2.0, 4.0, 8.0, 0.0]) == [[0, 2, 0, 8, 0], [1, 0, 4, 0, 0]]
     assert parts_of([2.0, 3.0, 4.0, 5.0, 6.0], [1.0, 2.0, 4.0, 0.0, 8.0]) == [[1, 2, 0, 0, 0], [0, 0, 4, 0, 8]]
@@ -406,6 +417,10 @@ def test_a_direction_that_is_not_smooth_is_split_as_long_as_there_are_parts():
     check.of[2] = judged(0.5, Kind.KINK)
     assert check._along(np.ones(4)) == 0.5
     assert [sum(map(bool, way)) for way in check.ways] == [4, 2, 2, 2, 2]  # each half, and those elements together
+    check._splits = 0
+    check.ways.clear()
+    check._along(np.ones(4))
+    assert [sum(map(bool, way)) for way in check.ways] == [4, 4]
 
 
 @pytest.mark.parametrize(
