@@ -181,6 +181,26 @@ def test_caches_do_not_keep_what_other_code_computed(module):
     assert module.table(5) == 5
 
 
+def test_caches_of_the_modules_beside_it_do_not_either(tmp_path, monkeypatch):
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "one.py").write_text("def one(n):\n    return n\n")
+    (tmp_path / "both" / "other.py").write_text(
+        "import functools\nfrom .one import one\n\n@functools.cache\ndef kept(n):\n    return one(n)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    one, other = (importlib.import_module(f"both.{name}") for name in ("one", "other"))
+    assert other.kept(5) == 5
+    with exchanged(Target(one.one, ""), compile_function(function("def one(n):\n    return -n"), "", "one.py")):
+        assert other.kept(5) == -5
+    assert other.kept(5) == 5
+
+
+def test_a_cache_that_one_test_fills_hides_no_call_of_the_next(module):
+    target = Target(module.table.__wrapped__, "")
+    visits = list(survey({name: lambda: module.table(5) == 5 for name in ("first", "second")}, {target.name: target}))
+    assert [visit.called for visit in visits] == [[target.name]] * 2
+
+
 def hunted(module: ModuleType, check: Callable[[], bool]) -> tuple[dict[str, Target], list[Visit], list[Outcome]]:
     found = {target.name: target for target in (Target(module.scaled_backward, ""), Target(module.helper, ""))}
     checks = {"check": check, "other": lambda: True}

@@ -66,13 +66,16 @@ def exchanged(target: Target, code: CodeType) -> Iterator[None]:
 
 
 def survey(checks: Mapping[str, Check], targets: Mapping[str, Target]) -> Iterator[Visit]:
-    """Run every test once and note the targets that it calls."""
+    """Run every test once, with empty caches, and note the targets that it calls."""
     called: set[str] = set()
     setattr(builtins, NOTE, called.add)
     with ExitStack() as stack:
         for target in targets.values():
             stack.enter_context(exchanged(target, target.compiled(_noting(target))))
+        folders = {target.folder: target for target in targets.values()}
         for test, check in checks.items():
+            for target in folders.values():
+                target.forget()  # a cache that an earlier test has filled hides a call
             called.clear()
             start = time.perf_counter()
             passed = check()

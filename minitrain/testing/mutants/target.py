@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,11 @@ class Target:
         here = Path(os.getcwd())
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
+    @property
+    def folder(self) -> str:
+        """The package that its module is in, or the module itself."""
+        return _folder(self.function.__module__)
+
     @functools.cached_property
     def tree(self) -> ast.FunctionDef:
         """Its syntax, with the line numbers of the file."""
@@ -64,10 +70,16 @@ class Target:
         return compile_function(tree, self.owner, inspect.getfile(self.function), free)
 
     def forget(self) -> None:
-        """Empty the caches of its module: they hold what the code before has computed."""
-        for value in vars(importlib.import_module(self.function.__module__)).values():
-            if hasattr(value, "cache_clear"):
-                value.cache_clear()
+        """Empty the caches of the modules in its folder: they may hold what the code before has computed."""
+        for name, module in list(sys.modules.items()):
+            if _folder(name) == self.folder:
+                for value in list(vars(module).values()):
+                    if hasattr(value, "cache_clear") and value.__module__ == name:  # and not imported
+                        value.cache_clear()
+
+
+def _folder(module: str) -> str:
+    return module.rpartition(".")[0] or module
 
 
 def target_of(function: Callable[..., Any] | str) -> Target:
