@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minitrain.errors import DataError
 from minitrain.evaluation import Question, read_questions
-from minitrain.evaluation.questions import LONGEST_LINE
+from minitrain.evaluation.questions import LONGEST_LINE, MOST_CHOICES
 from minitrain.files import FileError
 
 GOOD = {"context": "2 + 2 =", "choices": [" 3", " 4"], "answer": 1}
@@ -69,6 +69,17 @@ def test_what_is_no_question_is_refused_by_its_line(complaint: str) -> None:
     assert next(found) == Question("2 + 2 =", (" 3", " 4"), 1)
     with pytest.raises(DataError, match=rf"questions.jsonl, line 2.*{complaint.strip()}"):
         next(found)
+
+
+def test_the_largest_and_the_first_are_read() -> None:
+    """As many choices and bytes as there may be, and the first choice."""
+    choices = ["a"] * MOST_CHOICES
+    line = json.dumps(GOOD | {"choices": choices, "answer": 0}).encode()
+    Path("questions.jsonl").write_bytes(line + b" " * (LONGEST_LINE - len(line) - 1) + b"\n")
+    assert list(read_questions("questions.jsonl")) == [Question("2 + 2 =", tuple(choices), 0)]
+    Path("questions.jsonl").write_text(json.dumps(GOOD | {"choices": ["a", "b", "c"], "answer": 3}))
+    with pytest.raises(DataError, match="the index of the right choice, from 0 to 2"):
+        list(read_questions("questions.jsonl"))
 
 
 def test_other_members_are_ignored() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.backend.precision import current_precision
+from minitrain.distributed import Group, run_ranks
 from minitrain.errors import ConfigError, DataError
 from minitrain.losses import CrossEntropyLoss
 from minitrain.measures import Accuracy, ConfusionMatrix, ErrorRate, Perplexity, TopK, accuracy, intervals
@@ -55,6 +58,46 @@ def test_any_batches_give_the_same_values(name: str, data: Any) -> None:
     assert at_once["val_loss"] == pytest.approx(model.loss(batch)[0].mean, rel=1e-12)
     if metrics:
         assert at_once["val_perplexity"] == pytest.approx(np.exp(at_once["val_loss"]), rel=1e-9)
+
+
+class Weights:
+    """Stands for averaged weights: notes how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        self.asked += 1
+        yield
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("most", [None, 4])
+def test_ranks_share_the_batches_and_have_the_values_of_all(ranks: int, most: int | None) -> None:
+    """To the last bit, with the weights that are asked for. A measure that is no sum is taken by each of them."""
+    model, batches = stir(KINDS["gpt"].build()), parts_of(whole("gpt"), [1, 2, 3, 4, 5])
+    places, measured = [batch.inputs.tobytes() for batch in batches], [0] * 6
+
+    def seen(outputs: Any, batch: Any) -> tuple[float, int]:
+        measured[places.index(batch.inputs.tobytes())] += 1
+        return float(outputs.sum()), 1
+
+    metrics = {"accuracy": accuracy, "seen": seen}
+    expected = Evaluator(model, batches, metrics=metrics).run(most)
+    measured[:] = [0] * 6
+    averages = [Weights() for _ in range(ranks)]
+
+    def run(group: Group) -> dict[str, float]:
+        return Evaluator(model, batches, metrics=metrics, group=group).run(most, average=averages[group.rank])
+
+    assert run_ranks(ranks, run) == [expected] * ranks
+    assert measured == ([1] * 4 + [0] * 2 if most else [1] * 6)
+    assert [one.asked for one in averages] == [1] * ranks
+    alone = {"confusion": ConfusionMatrix(11)}
+    every = Evaluator(model, batches, metrics=alone).run(most)
+    found = run_ranks(ranks, lambda group: Evaluator(model, batches, metrics=alone, group=group).run(most))
+    assert found == [every] * ranks
 
 
 def test_losses_of_float32_are_summed_in_float64() -> None:
