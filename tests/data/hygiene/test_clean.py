@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,7 +178,52 @@ def test_processes_get_records_in_order_and_not_too_many(monkeypatch: pytest.Mon
     assert [item for chunk in chunks for item in chunk] == items
     assert [len(chunk) for chunk in chunks] == [3, 3, 3, 1]
     assert list(map(len, _chunks([Item("", {"text": "x" * 10})] * 2))) == [1, 1]
+    assert list(map(len, _chunks([Item("", {"text": "xxxx"})] * 5))) == [3, 2]  # twelve letters are enough, eight not
+    assert list(map(len, _chunks([Item("", {"text": "xxxxx"})] * 5))) == [2, 2, 1]
+    assert list(map(len, _chunks([Item("", None, "broken", "")] * 4))) == [3, 1]
     assert [outcome.item.place for outcome in Steps().all(items)] == [item.place for item in items]
+
+
+class Pool:
+    """Stands for processes: works at once, and counts what was asked for."""
+
+    made: list[Pool]
+
+    def __init__(self, workers: int, context: Any, initializer: Any, initargs: Any) -> None:
+        assert context.get_start_method() == "spawn"
+        initializer(*initargs)
+        self.workers, self.submitted, self.cancelled = workers, 0, False
+        Pool.made.append(self)
+
+    def submit(self, work: Any, chunk: list[Item]) -> Future[Any]:
+        self.submitted += 1
+        future: Future[Any] = Future()
+        future.set_result(work(chunk))
+        return future
+
+    def shutdown(self, *, cancel_futures: bool) -> None:
+        self.cancelled = cancel_futures
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_have_work_for_a_while_and_no_more(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    """Two parts of the records for each process wait for it, so memory does not grow with the records."""
+    Pool.made = []
+    monkeypatch.setattr(steps_module, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(steps_module, "_steps", None)
+    monkeypatch.setattr(steps_module, "_AT_ONCE", 2)
+    items = [Item(str(number), {"text": f"text {number} of {SECRETS[number % 5]}"}) for number in range(25)]
+    steps = Steps(personal=PersonalData())
+    outcomes = steps.all(items, workers)
+    first = next(outcomes)
+    (pool,) = Pool.made
+    assert (pool.workers, pool.submitted, pool.cancelled) == (workers, 2 * workers + 1, False)
+    assert [first, *outcomes] == list(steps.all(items))
+    assert (pool.submitted, pool.cancelled) == (13, True)
+    stopped = steps.all(items, workers)
+    next(stopped)
+    stopped.close()
+    assert Pool.made[1].cancelled
 
 
 def test_columns_are_chosen_and_must_be_there(here: Path) -> None:

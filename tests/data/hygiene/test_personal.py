@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene import KINDS, PersonalData
+from minitrain.data.hygiene.kinds import Kind
+from minitrain.data.hygiene.personal import _plain, _spans
 from minitrain.errors import ConfigError
 
 pytest.importorskip("stdnum")
@@ -158,6 +162,31 @@ def test_the_end_of_a_number_is_found_where_other_numbers_follow() -> None:
     assert ALL.mask("+49 30 901820 2023")[0] == "<PHONE>"
     assert ALL.mask("DE89 3704 0044 0532 0130 00 is it")[0] == "<IBAN> is it"
     assert ALL.mask("a@b.cc+d@e.ff")[0] == "<EMAIL>"
+
+
+def test_signs_of_other_scripts_are_read_as_those_of_ascii() -> None:
+    assert _plain("plain - 1") == "plain - 1"
+    assert _plain("a\u00a0b\u2010c\u2212d\u0663e＠f．g＋h\u3000é") == "a b-c-d3e@f.g+h é"
+
+
+def spans(text: str, pattern: str, is_one: Any, shortest: int = 1) -> list[tuple[int, int]]:
+    return list(_spans(text, Kind("<X>", re.compile(pattern), shortest, is_one), ("US",)))
+
+
+def test_a_number_is_tried_without_its_last_groups_unless_it_is_very_long() -> None:
+    asked = []
+
+    def is_one(text: str, regions: tuple[str, ...]) -> bool:
+        asked.append((text, regions))
+        return text in ("x", "x" * 62, "x" * 63)
+
+    assert spans("x xx x", "x[x ]*", is_one) == [(0, 1), (5, 6)]
+    assert asked[:3] == [("x xx x", ("US",)), ("x xx", ("US",)), ("x", ("US",))]
+    assert spans("y" * 70 + "x xx", "x[x ]*", is_one) == [(70, 71)]
+    assert spans("x" * 62 + " x", "x[x ]*", is_one) == [(0, 62), (63, 64)]
+    assert spans("x" * 63 + " x", "x[x ]*", is_one) == []
+    assert spans("x x", "x[x ]*", lambda text, regions: True, shortest=4) == []
+    assert spans("x xx", "x[x ]*", lambda text, regions: len(text) < 4, shortest=1) == [(0, 1), (2, 4)]
 
 
 def test_all_texts_of_a_record_are_masked_and_nothing_else() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.data.hygiene.words import comparable, ngrams, normalised, number_of, without_long_marks, words
+from minitrain.data.hygiene.words import _ranges, comparable, ngrams, normalised, number_of, without_long_marks, words
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -44,11 +44,19 @@ def test_words_are_pieces_of_the_text_in_order_and_have_all_letters_of_it(text: 
         ("日本の x1", ["日", "本", "の", "x1"]),
         ("น้ำ", ["น้\u0e4d", "า"]),
         ("e\u0301te\u0301", ["été"]),
+        ("x\u0300y", ["x\u0300y"]),  # the first mark of Unicode, on a letter that it makes no other one with
+        ("葛\U000e0100城\U000e01ef", ["葛\U000e0100", "城\U000e01ef"]),  # the first and the last variation selector
         ("!!! --", []),
     ],
 )
 def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+def test_characters_in_a_row_are_a_range() -> None:
+    expected = r"\U00000001-\U00000003\U00000007-\U00000007\U00000009-\U0000000a"
+    assert _ranges([1, 2, 3, 7, 9, 10]) == expected
+    assert _ranges([]) == ""
 
 
 def test_ngrams_and_their_numbers() -> None:
