@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minitrain.errors import NonFiniteError
 from minitrain.evaluation import predictions as module
 from minitrain.evaluation.predictions import predict, predictions
+from minitrain.measures.predictions import counted_predictions
 from minitrain.models import GPT, GPTConfig
 from tests.helpers.decoders import randomize
 
@@ -47,6 +48,20 @@ def test_a_row_does_not_depend_on_the_others(drawn: tuple[Any, Any]) -> None:
     for m in range(len(targets)):
         alone = predictions(logits[m : m + 1], targets[m : m + 1])
         assert all(a[0] == b[m] for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (2, 3, 2), (0, 3)])
+def test_predictions_that_count_know_their_sample(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    logits, targets = rng.standard_normal((*shape, 5)), rng.integers(0, 5, shape)
+    targets.reshape(-1)[1::3] = -1
+    found, sample, samples = counted_predictions(logits, targets, -1)
+    places = np.argwhere(targets != -1)
+    assert samples == shape[0]
+    assert sample.tolist() == places[:, 0].tolist()
+    kept = tuple(places.T)
+    for mine, expected in zip(found, predictions(logits[kept], targets[kept]), strict=True):
+        np.testing.assert_array_equal(mine, expected)
 
 
 def test_a_banned_token_has_probability_0() -> None:

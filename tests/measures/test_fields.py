@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minitrain.errors import DataError
-from minitrain.measures.fields import field_of, inputs_and_targets, per_sample, references_of, targets_of
+from minitrain.measures.fields import field_of, inputs_and_targets, lengths_of, per_sample, references_of, targets_of
 
 
 class Named(NamedTuple):
@@ -30,6 +30,13 @@ BATCHES = [
 def test_inputs_and_targets(batch: Any) -> None:
     assert inputs_and_targets(batch) == ("x", "y")
     assert targets_of(batch) == "y"
+
+
+def test_lengths_are_an_attribute_or_a_key_or_not_there() -> None:
+    for batch in ({"lengths": "n"}, SimpleNamespace(lengths="n")):
+        assert lengths_of(batch) == "n"
+    for batch in BATCHES:
+        assert lengths_of(batch) is None
 
 
 def test_lengths_may_follow_in_a_plain_tuple() -> None:

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minitrain.errors import ConfigError, DataError
-from minitrain.measures import Alignment, Retrieval, ZeroShot, class_embeddings, prompts_of, ranks, retrieval
+from minitrain.measures import (
+    Alignment,
+    Retrieval,
+    ZeroShot,
+    class_embeddings,
+    pair_measures,
+    prompts_of,
+    ranks,
+    retrieval,
+)
 from minitrain.measures.embeddings import directions
 from tests.helpers.measuring.measured import measured, value_of
 
@@ -164,6 +173,18 @@ def test_a_model_that_gives_everything_one_vector_has_no_gap() -> None:
     made.update((one, one), None)
     made.update((np.zeros((0, 2)), np.zeros((0, 2))), None)
     assert made.samples == 5
+
+
+def test_the_measures_of_pairs_have_the_names_of_records() -> None:
+    """Equal texts are one, if the groups say so."""
+    pairs, groups = sides(3, 6), np.array([0, 0, 1, 2, 3, 3])
+    asked = pair_measures(lambda batch: batch)
+    assert list(asked) == ["recall", "alignment"]
+    found = measured(asked["recall"], pairs, groups)
+    assert found == measured(partial(Retrieval, (1, 5), groups=lambda batch: batch), pairs, groups)
+    assert asked["alignment"] is Alignment
+    alone = measured(pair_measures()["recall"], pairs, groups)
+    assert alone == measured(partial(Retrieval, (1, 5)), pairs, groups) != found
 
 
 def test_classes_are_means_of_directions() -> None:

@@ -63,7 +63,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "measures.embeddings": ("measures/test_retrieval.py",),
         "measures.fields": ("measures/test_fields.py", "measures/test_classification.py"),
         "measures.log_likelihood": ("measures/test_log_likelihood.py",),
-        "measures.predictions": ("measures/test_classification.py", "measures/test_base.py"),
+        "measures.predictions": ("evaluation/test_predictions.py", "measures/test_classification.py"),
         "measures.retrieval": ("measures/test_retrieval.py",),
         "measures.samples.bootstrap": ("measures/samples/test_bootstrap.py",),
         "measures.samples.paired": ("measures/samples/test_paired.py",),
