@@ -89,9 +89,9 @@ class HeldOut:
 
 
 def _grams(parts: list[str], size: int) -> list[int]:
-    """Numbers of the n-grams; of fewer words one, with a mark that no n-gram has."""
+    """Numbers of the n-grams; of fewer words one, which is no n-gram's."""
     if 0 < len(parts) < size:
-        return [number_of("\n".join(parts) + "\n")]
+        return [number_of("\n".join(parts))]
     return [number_of(gram) for gram in ngrams(parts, size)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -133,6 +134,28 @@ def test_what_may_stay_is_not_found(folder: Path) -> None:
         assert seen.twin(b"", signature) == Twin(1, "a", 1.0)
         seen.add(2, "b", b"", b"")
         assert seen.twin(b"", b"") is None
+
+
+def test_the_most_similar_record_is_neither_the_first_nor_the_last(folder: Path) -> None:
+    near = NearDuplicates(0.5, shingle=1, permutations=64)
+    with SeenRecords(folder / "middle", near) as seen:
+        for number, text in enumerate(("a b c d e f g x", "a b c d e f g h", "a b c d e f y z"), 1):
+            seen.add(number, text, b"", near.signature(text))
+        twin = seen.twin(b"", near.signature("a b c d e f g h"))
+        assert twin == Twin(2, "a b c d e f g h", 1.0)
+        seen.close()
+        with pytest.raises(FileError, match=r"cannot keep the index .*: Cannot operate on a closed database") as raised:
+            seen.twin(b"", b"")
+        assert raised.value.errno == errno.EIO
+
+
+def test_sizes_of_digests_and_keys() -> None:
+    assert len(digest_of("text")) == 16
+    near = NearDuplicates(0.3, shingle=1, permutations=4096)  # as many as there may be
+    keys = list(near.keys(near.signature("one two")))
+    assert len(set(keys)) == near.bands[0] > 256
+    assert {len(key) for key in keys} == {8}
+    assert NearDuplicates(permutations=16).permutations == 16
 
 
 def test_an_index_that_cannot_be_written_is_named(folder: Path) -> None:

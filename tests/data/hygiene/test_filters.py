@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene import Blocklist, Finding, HeldOut, Language, NearDuplicates, Quality
-from minitrain.data.hygiene.quality import _letters_of_repeated
+from minitrain.data.hygiene.language import _identifier
+from minitrain.data.hygiene.quality import _letters_of_repeated, _letters_of_the_most_frequent
 from minitrain.errors import ConfigError, DataError
 
 WORDS = st.lists(st.sampled_from(["ab", "ba", "c", "aa", "b"]), min_size=1, max_size=12)
@@ -77,6 +78,8 @@ def test_other_languages_are_found_and_short_texts_stay() -> None:
     assert finding is not None
     assert finding.rule == "de"
     assert finding.detail["probability"] > 0.5 > finding.detail["wanted"]
+    likely = dict(_identifier().rank(GERMAN))
+    assert finding.detail == {"probability": round(likely["de"], 4), "wanted": round(likely["en"], 4)}
     assert Language(("en", "de"))(GERMAN) is None
     assert english("Guten Tag") is None
     assert Language(("en",), min_letters=5)("Guten Tag, meine Damen") is not None
@@ -93,6 +96,9 @@ def test_unknown_languages_are_named() -> None:
         Language(())
     with pytest.raises(ConfigError, match=r"min_probability=1.5"):
         Language(("en",), min_probability=1.5)
+    with pytest.raises(ConfigError, match=r"min_probability=-0.5"):
+        Language(("en",), min_probability=-0.5)
+    assert Language(("en",), min_probability=1.0).min_probability == 1
 
 
 # Quality
@@ -152,6 +158,19 @@ def test_repeated_ngrams_count_each_place_once() -> None:
     twice = [f"w{number}" for number in range(10, 30)]
     finding = broken(" ".join([*twice, *map(str, range(100, 120)), *twice]), max_repeated_ngrams=1)
     assert finding == Finding("repeated 5-grams", {"value": round(1 / 3, 4), "limit": 0.15})
+    finding = broken(" ".join([*twice, *map(str, range(100, 120)), *twice]), max_repeated_ngrams=2)
+    assert finding == Finding("repeated 5-grams", {"value": round(1 / 3, 4), "limit": 0.3})
+
+
+def test_the_most_frequent_ngram_covers_most_letters() -> None:
+    """Without the spaces in it; one that comes once is none."""
+    assert _letters_of_the_most_frequent(["ab", "cde", "ab", "cde", "f"], 2) == 2 * 5
+    assert _letters_of_the_most_frequent(["a", "b", "a", "b", "a", "b", "long", "word", "long", "word"], 2) == 2 * 8
+    assert _letters_of_the_most_frequent(["ab", "cde"], 2) == _letters_of_the_most_frequent([], 2) == 0
+
+
+def test_of_nothing_there_is_no_share() -> None:
+    assert Quality(min_words=0)("") == Finding("word length", {"value": 0.0, "limit": 3})
 
 
 @settings(max_examples=20)
@@ -207,8 +226,11 @@ def test_held_out_files_are_read_and_their_mistakes_named(tmp_path: Path) -> Non
     file.write_text('{"q": "one"}\n{\n')
     with pytest.raises(DataError, match=r"test.jsonl:2 of the held-out texts is broken: not JSON"):
         HeldOut.read(file)
-    with pytest.raises(DataError, match="no words"):
+    with pytest.raises(DataError, match=r"no words in the held-out texts$"):
         HeldOut.of(["!"])
+    with pytest.raises(DataError, match=r"no words in the held-out texts of a\.txt, b\.txt$"):
+        HeldOut.of(["!"], names=("a.txt", "b.txt"))
+    assert HeldOut.of(["hello"])("Hello!") == Finding("13 words", {"shared": 1, "of": 1, "held_out": 1})
     with pytest.raises(ConfigError, match="ngram=0"):
         HeldOut.of(["a"], ngram=0)
 
