@@ -71,5 +71,5 @@ def counted_predictions(logits: Array, targets: Array, ignore_index: int) -> tup
     counts = counted(targets, ignore_index, V).reshape(-1)
     places = np.flatnonzero(to_numpy(counts))  # (M,)
     kept = logits.reshape(-1, V)[counts]  # (M, V)
-    each = max(1, counts.size // max(1, samples))  # targets of a sample
+    each = counts.size // max(1, samples)  # targets of a sample; 0 only where there are no places
     return predictions(kept, to_numpy(targets.reshape(-1)[counts])), places // each, samples

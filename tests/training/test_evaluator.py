@@ -72,6 +72,19 @@ class Weights:
         yield
 
 
+class Largest:
+    """A measure that is no sum: the highest logit."""
+
+    def __init__(self) -> None:
+        self.value = -np.inf
+
+    def update(self, outputs: Any, batch: Any) -> None:
+        self.value = max(self.value, float(outputs.max()))
+
+    def result(self) -> float:
+        return self.value
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("most", [None, 4])
 def test_ranks_share_the_batches_and_have_the_values_of_all(ranks: int, most: int | None) -> None:
@@ -94,10 +107,11 @@ def test_ranks_share_the_batches_and_have_the_values_of_all(ranks: int, most: in
     assert run_ranks(ranks, run) == [expected] * ranks
     assert measured == ([1] * 4 + [0] * 2 if most else [1] * 6)
     assert [one.asked for one in averages] == [1] * ranks
-    alone = {"confusion": ConfusionMatrix(11)}
+    alone = {"largest": Largest, "confusion": ConfusionMatrix(11)}
     every = Evaluator(model, batches, metrics=alone).run(most)
     found = run_ranks(ranks, lambda group: Evaluator(model, batches, metrics=alone, group=group).run(most))
     assert found == [every] * ranks
+    assert np.isfinite(every["val_largest"])
 
 
 def test_losses_of_float32_are_summed_in_float64() -> None:
