@@ -81,8 +81,8 @@ class Largest:
     def update(self, outputs: Any, batch: Any) -> None:
         self.value = max(self.value, float(outputs.max()))
 
-    def result(self) -> float:
-        return self.value
+    def result(self) -> dict[str, float]:
+        return {"": self.value}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
