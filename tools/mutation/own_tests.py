@@ -97,11 +97,11 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "hygiene": {
         "data.hygiene.blocklist": ("data/hygiene/test_filters.py",),
         "data.hygiene.clean": ("data/hygiene/test_clean.py",),
-        "data.hygiene.duplicates": ("data/hygiene/test_duplicates.py",),
+        "data.hygiene.duplicates": ("data/hygiene/test_duplicates.py", "data/hygiene/test_filters.py"),
         "data.hygiene.held_out": ("data/hygiene/test_filters.py",),
         "data.hygiene.kinds": ("data/hygiene/test_personal.py",),
         "data.hygiene.language": ("data/hygiene/test_filters.py",),
-        "data.hygiene.personal": ("data/hygiene/test_personal.py",),
+        "data.hygiene.personal": ("data/hygiene/test_personal.py", "data/hygiene/test_filters.py"),
         "data.hygiene.quality": ("data/hygiene/test_filters.py",),
         "data.hygiene.seen": ("data/hygiene/test_duplicates.py",),
         "data.hygiene.sources": ("data/hygiene/test_sources.py",),

@@ -180,6 +180,7 @@ def test_processes_get_records_in_order_and_not_too_many(monkeypatch: pytest.Mon
     assert list(map(len, _chunks([Item("", {"text": "x" * 10})] * 2))) == [1, 1]
     assert list(map(len, _chunks([Item("", {"text": "xxxx"})] * 5))) == [3, 2]  # twelve letters are enough, eight not
     assert list(map(len, _chunks([Item("", {"text": "xxxxx"})] * 5))) == [2, 2, 1]
+    assert list(map(len, _chunks([Item("", {"text": "x" * 9})] * 4))) == [2, 2]
     assert list(map(len, _chunks([Item("", None, "broken", "")] * 4))) == [3, 1]
     assert [outcome.item.place for outcome in Steps().all(items)] == [item.place for item in items]
 
