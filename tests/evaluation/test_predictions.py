@@ -50,7 +50,7 @@ def test_a_row_does_not_depend_on_the_others(drawn: tuple[Any, Any]) -> None:
         assert all(a[0] == b[m] for a, b in zip(alone, together, strict=True))
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 3), (2, 3, 2), (0, 3)])
+@pytest.mark.parametrize("shape", [(4,), (1, 3), (4, 3), (2, 3, 2), (0, 3)])
 def test_predictions_that_count_know_their_sample(shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.standard_normal((*shape, 5)), rng.integers(0, 5, shape)
