@@ -490,7 +490,7 @@ def test_a_mistake_that_makes_a_loop_endless_is_given_up_after_the_patience(tmp_
     hung = {made[one.number].after for one in report.outcomes if one.killer == "(hangs)"}
     assert {"n = n + 1", "n = n"} <= hung
     assert any(one.killer.startswith("test_counting.py") for one in report.outcomes)
-    assert time.monotonic() - start < 50  # one of them alone had 60 s
+    assert time.monotonic() - start < 200  # four of them had 60 s each
 
 
 ENDLESS = """
