@@ -1,4 +1,4 @@
-"""An encoder-decoder: how it begins, who sees whom, and that writing is the forward again and again."""
+"""An encoder-decoder: how it begins, its limits, and what it keeps; `test_transformers` has who sees whom."""
 
 from __future__ import annotations
 
@@ -94,34 +94,6 @@ def test_wrong_tokens_and_rows_are_named() -> None:
         model.decode_next(np.full((2, 1), 11), memory, lengths, model.new_past(2))
     with pytest.raises(ShapeError, match="source has 2 rows and target 1; each source needs one target"):
         model.forward(SOURCE, TARGET[:1])
-
-
-def test_a_pointer_needs_the_memory_and_the_source_in_every_call() -> None:
-    model = build("seq2seq, pointer")
-    memory, lengths, _ = model.encode(SOURCE)
-    past = model.new_past(2)
-    model.decode_next(TARGET[:, :1], memory, lengths, past, source=SOURCE)
-    with pytest.raises(ShapeError, match="a pointer needs the memory in every call"):
-        model.decode_next(TARGET[:, :1], None, lengths, past, source=SOURCE)
-    with pytest.raises(ShapeError, match="pass source="):
-        model.decode_next(TARGET[:, :1], memory, lengths, past)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_writing_takes_the_most_likely_token_of_the_forward(name: str) -> None:
-    model = build(name)
-    found = model.generate(SOURCE, start=1, end=None, max_new_tokens=4)
-    texts = np.full((2, 1), 1)
-    for _ in range(4):
-        scores = model.forward(SOURCE, texts)[0][:, -1]
-        scores[:, 0] = -np.inf
-        texts = np.concatenate([texts, scores.argmax(axis=-1)[:, None]], axis=1)
-    np.testing.assert_array_equal(found, texts)
-    end = int(found[0, 2])
-    ended = model.generate(SOURCE, start=1, end=end, max_new_tokens=4)
-    place = found[0].tolist().index(end, 1)
-    assert ended[0, : place + 1].tolist() == found[0, : place + 1].tolist()
-    assert not ended[0, place + 1 :].any()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from minitrain.testing.mutants import MutationReport, Target, load_equivalents, try_mutants
 from minitrain.testing.mutants.report import describe
+from minitrain.testing.mutants.workers import PATIENCE
 
 from .targets import ROOT, files_of_tests, own_tests, parts
 
@@ -49,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--patience",
         type=float,
-        default=60.0,
+        default=PATIENCE,
         metavar="S",
-        help="seconds beyond ten times the slowest test, then it hangs",
+        help=f"seconds beyond ten times the slowest test, after which a test counts as hanging ({PATIENCE:g})",
     )
     parser.add_argument("--list", action="store_true", help="print the mutants and try none")
     parser.add_argument("--count", action="store_true", help="print how many there are and try none")

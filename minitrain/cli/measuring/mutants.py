@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
         type=float,
         default=60.0,
         metavar="S",
-        help="a test hangs that takes S seconds more than ten times its slowest (60)",
+        help="seconds beyond ten times the slowest test, after which a test counts as hanging (60)",
     )
     parser.add_argument(
         "--equivalents", metavar="FILE", help="a TOML file of changes that make no difference, with the reasons"

@@ -74,7 +74,7 @@ class Target:
         for name, module in list(sys.modules.items()):
             if _folder(name) == self.folder:
                 for value in list(vars(module).values()):
-                    if hasattr(value, "cache_clear") and value.__module__ == name:  # and not imported
+                    if hasattr(value, "cache_clear"):
                         value.cache_clear()
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from .session import Outcome, Visit
 
 STUCK = 600  # seconds without a sign of life; the slowest test takes a few, or a minute if it compiles all kernels
-SLOWER = 10  # times the slowest test that calls a function, a test may take on a mutant of it, and ``patience`` more
-PATIENCE = 60.0
+# On a mutant, a test may take so many times as long as the slowest test of the function, and so many seconds more.
+SLOWER, PATIENCE = 10, 60.0
 POLL = 0.1
 
 Reference = tuple[str, str]  # module and qualified name of a function
