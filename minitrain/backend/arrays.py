@@ -86,7 +86,7 @@ def to_numpy(x: Any) -> Array:
     check_plain("the array", x)
     if not is_cupy(x):
         return np.asarray(x)
-    settle()
+    settle(x.device.id)
     return x.get()  # type: ignore[no-any-return]
 
 

@@ -90,14 +90,18 @@ def expect(xp: Any) -> None:
         checks.pending = True
 
 
-def settle() -> None:
-    """Raise the error of a check that failed since the last call, if one did. The host waits for the GPU.
+def settle(gpu: int) -> None:
+    """Raise the error of a check that failed on a GPU since the last call, if one did. The host waits for that GPU.
+
+    Args:
+        gpu: its number. The others may belong to other threads.
 
     Raises:
         Exception: what the check would have raised on a CPU, without the place in the array.
     """
-    for checks in _devices.values():
-        checks.settle()
+    for (_, number), checks in tuple(_devices.items()):  # other threads may add theirs
+        if number == gpu:
+            checks.settle()
 
 
 def forget() -> None:

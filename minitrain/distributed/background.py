@@ -1,7 +1,10 @@
-"""Calls of a group in a thread beside the one that computes, one after the other in the order in which they are given.
+"""Calls of a group beside the computation, one after the other in the order in which they are given.
+
+For arrays of the CPU they run in a thread (`Background`). For those of a GPU they are put on a stream beside the one
+that computes (`OnStream`), and the host waits for nothing.
 
 All ranks must make the same calls in the same order. So while calls are in the background, the thread that gave them
-makes none itself: it calls `Background.wait` before.
+makes none itself: it calls ``wait`` before.
 """
 
 from __future__ import annotations
@@ -11,6 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import Any
+
+from ..backend.arrays import Array, array_module, is_cupy
+from ..backend.cuda.streams import exchange_stream
 
 Work = Callable[[], object]
 
@@ -39,17 +46,8 @@ class Background:
         """The share of the time of all calls that passed while this rank computed something else."""
         return 1 - min(1.0, self.waited / self.busy) if self.busy else 0.0
 
-    def submit(self, work: Work, *, at_once: bool = False) -> None:
-        """Have ``work`` called after all that was submitted before. After an error nothing more is called.
-
-        Args:
-            work: the call.
-            at_once: call it in this thread, now: what is on a GPU is put on the stream of the thread that computes, and
-                the host does not wait for it there.
-        """
-        if at_once:
-            work()
-            return
+    def submit(self, work: Work) -> None:
+        """Have ``work`` called after all that was submitted before. After an error nothing more is called."""
         if self._batch is None:
             self._batch = _Batch(self.most)
         started = time.perf_counter()
@@ -78,6 +76,39 @@ class Background:
         if self._batch is not None:
             self._batch.queue.put(None)
             self._batch = None
+
+
+class OnStream:
+    """Calls that put work on a stream beside the current one, which computes.
+
+    The work begins when what was enqueued on the current stream before `submit` is done. What is enqueued there after
+    `wait` begins when the work is done.
+
+    Args:
+        xp: CuPy.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.xp = xp
+
+    def submit(self, work: Work) -> None:
+        """Call ``work`` now, in this thread; what it enqueues goes on the other stream."""
+        stream = exchange_stream(self.xp)
+        stream.wait_event(self.xp.cuda.get_current_stream().record())
+        with stream:
+            work()
+
+    def wait(self) -> None:
+        """Let the current stream wait for the work, but not the host."""
+        self.xp.cuda.get_current_stream().wait_event(exchange_stream(self.xp).record())
+
+    def abandon(self) -> None:
+        """Nothing: no thread is left behind."""
+
+
+def beside(array: Array, most: int | None = None) -> Background | OnStream:
+    """What makes calls for such an array beside the computation; for ``most`` see `Background`."""
+    return OnStream(array_module(array)) if is_cupy(array) else Background(most)
 
 
 class _Batch(threading.Thread):

@@ -205,11 +205,8 @@ class Group(ABC):
             self.exchange_arrays(outgoing, incoming)
             return
         once = {id(array): packed(array) for array in outgoing.values()}  # all may get the same
-        arrived = {rank: np.empty(array.size, np.uint16) for rank, array in incoming.items()}
-        self.exchange(
-            {rank: _bytes(once[id(array)]) for rank, array in outgoing.items()},
-            {rank: _bytes(halves) for rank, halves in arrived.items()},
-        )
+        arrived = {rank: array_module(array).empty(array.size, "uint16") for rank, array in incoming.items()}
+        self.exchange_arrays({rank: once[id(array)] for rank, array in outgoing.items()}, arrived)
         for rank, halves in arrived.items():
             unpack(halves, incoming[rank])
 

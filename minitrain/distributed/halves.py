@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend.arrays import array_module, is_cupy
+from ..ops.linear.operands import as_operand
+
 Vector = NDArray[Any]
 _UPPER = 1 if sys.byteorder == "little" else 0
 _CHUNK = 1 << 15
@@ -21,6 +24,9 @@ _CHUNK = 1 << 15
 
 def round_in_place(array: Vector) -> None:
     """Round a flat float32 array to bfloat16 numbers. NaN stays NaN; what is too large becomes infinite."""
+    if is_cupy(array):
+        unpack(packed(array), array)
+        return
     for start in range(0, array.size, _CHUNK):
         part = array[start : start + _CHUNK]
         bits = part.view(np.uint32)
@@ -33,6 +39,10 @@ def round_in_place(array: Vector) -> None:
 
 def rounded_add(left: Vector, right: Vector, out: Vector) -> None:
     """``out = left + right``, rounded; flat float32 arrays."""
+    if is_cupy(out):
+        array_module(out).add(left, right, out=out)
+        round_in_place(out)
+        return
     for start in range(0, out.size, _CHUNK):
         where = slice(start, start + _CHUNK)
         np.add(left[where], right[where], out=out[where])
@@ -41,11 +51,18 @@ def rounded_add(left: Vector, right: Vector, out: Vector) -> None:
 
 def packed(array: Vector) -> Vector:
     """The upper halves of a rounded array (n,): (n,) uint16."""
+    if is_cupy(array):
+        return as_operand(array, name="bfloat16").view("uint16")
     return np.ascontiguousarray(array.view(np.uint16)[_UPPER::2])
 
 
 def unpack(halves: Vector, out: Vector) -> None:
     """Fill ``out`` (n,) with the numbers whose upper halves (n,) these are."""
+    if is_cupy(out):
+        bits = out.view("uint32")
+        bits[...] = halves
+        bits <<= 16
+        return
     words = out.view(np.uint16)
     words[_UPPER::2] = halves
     words[1 - _UPPER :: 2] = 0

@@ -1,4 +1,4 @@
-"""Arrays of which each rank has some rows, joined on every rank."""
+"""Arrays of which each rank has some rows, joined on every rank: on the CPU, or on the GPU of each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..backend.arrays import Array, library_for
 from ..errors import ShapeError
 from .group import Group
 
 
-def gather_rows(group: Group, arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+def gather_rows(group: Group, arrays: Sequence[Array], device: str = "cpu") -> list[Array]:
     """Join the rows of all ranks, in the order of the ranks.
 
     Every rank gets the same bytes. Ranks may have different numbers of rows.
@@ -20,6 +20,7 @@ def gather_rows(group: Group, arrays: Sequence[NDArray[Any]]) -> list[NDArray[An
     Args:
         group: the ranks.
         arrays: one or several of this rank, (n, ...) each. A rank that has no rows may give none at all.
+        device: where they are, and where the results shall be; of a rank without rows too.
 
     Returns:
         As many arrays (N, ...) as the ranks with rows have; N is the number of rows of all ranks.
@@ -27,7 +28,8 @@ def gather_rows(group: Group, arrays: Sequence[NDArray[Any]]) -> list[NDArray[An
     Raises:
         ShapeError: on every rank, if two ranks have rows of different shapes or dtypes, or other numbers of arrays.
     """
-    mine = [np.ascontiguousarray(array) for array in arrays]
+    xp: Any = library_for(device)
+    mine = [xp.ascontiguousarray(array) for array in arrays]
     every = group.gather([[array.dtype.name, list(array.shape)] for array in mine])
     kinds = [[(dtype, shape[1:]) for dtype, shape in told] for told in every if told]
     if any(kind != kinds[0] for kind in kinds):
@@ -38,11 +40,13 @@ def gather_rows(group: Group, arrays: Sequence[NDArray[Any]]) -> list[NDArray[An
     for number, (dtype, shape) in enumerate(kinds[0] if kinds else []):
         counts = [told[number][1][0] if told else 0 for told in every]
         ends = np.cumsum(counts)
-        whole = np.empty((int(ends[-1]), *shape), dtype)
+        whole = xp.empty((int(ends[-1]), *shape), dtype)
         parts = [whole[end - count : end] for end, count in zip(ends, counts, strict=True)]
         if mine:
             parts[group.rank][...] = mine[number]
-        memory = [part.reshape(-1).view(np.uint8).data for part in parts]
-        group.exchange(dict.fromkeys(group.others, memory[group.rank]), {rank: memory[rank] for rank in group.others})
+        memory = [part.reshape(-1).view(np.uint8) for part in parts]
+        group.exchange_arrays(
+            dict.fromkeys(group.others, memory[group.rank]), {rank: memory[rank] for rank in group.others}
+        )
         joined.append(whole)
     return joined

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend.arrays import Array, array_module, is_cupy, to_numpy
-from ..distributed.background import Background
+from ..backend.arrays import Array, array_module, to_numpy
+from ..distributed.background import Background, beside
 from ..distributed.group import Group
 from ..distributed.pieces import Piece
 from ..errors import ConfigError, MinitrainError
@@ -32,7 +32,7 @@ class SharedMoments:
     """
 
     def __init__(self, group: Group, spans: Sequence[Span], owner: str, *, packed: bool = True) -> None:
-        self.group, self._background = group, Background()
+        self.group = group
         if not packed:
             raise ConfigError(
                 f"{owner} cannot share its moments among ranks, since the model is not packed: call pack(model) before "
@@ -43,6 +43,7 @@ class SharedMoments:
                 f"{owner} cannot share its moments among ranks, since it updates whole matrices: set zero=0, or take "
                 "another optimizer, such as AdamW"
             )
+        self._background = beside(spans[0].data) if spans else Background()
 
     def take_over(self, group: Group, owner: str) -> None:
         """Go on with another group of as many ranks, in which this rank has the same number.
@@ -82,7 +83,7 @@ class SharedMoments:
     def send(self, span: Span, number: int) -> None:
         """Give the others this rank's weights in bucket ``number``, and take theirs, while the next is updated."""
         bucket = span.data[_buckets(span)[number][0]]
-        self._background.submit(lambda: self.group.all_gather(bucket), at_once=is_cupy(bucket))
+        self._background.submit(lambda: self.group.all_gather(bucket))
 
     def wait(self) -> None:
         """Wait until all weights have come."""

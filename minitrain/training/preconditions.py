@@ -220,14 +220,13 @@ def check_ranks_fit(
     """Check that a training can be shared by ranks, and share the moments if the configuration says so.
 
     Raises:
-        ConfigError: if a callback reads gradients that no rank has, or 16 bits of them or several GPUs do not do.
+        ConfigError: if a callback reads gradients that no rank has, or 16 bits of them do not do; for ``zero=2`` on
+            GPUs.
     """
     if group is None:
         return
     if privacy is not None:
         privacy.share(group)
-    if setup.device != "cpu" and group.size > 1:
-        _check_gpus_can(setup, config, privacy)
     if config.reduce_dtype != "float32":
         if privacy is not None:
             raise ConfigError(
@@ -242,6 +241,11 @@ def check_ranks_fit(
                 )
     if config.zero and group.size > 1:
         if config.zero == 2:
+            if setup.device != "cpu":
+                raise ConfigError(
+                    "zero=2 gives the memory of gradients back piece by piece, which a GPU cannot: set zero=1, which "
+                    "shares the moments"
+                )
             if privacy is not None:
                 raise ConfigError("zero=2 does not go with private training, which adds whole gradients: set zero=1")
             _check_nobody_reads_gradients(setup, callbacks)
@@ -257,19 +261,4 @@ def _check_nobody_reads_gradients(setup: Setup, callbacks: Iterable[Callback]) -
             raise ConfigError(
                 f"zero=2 does not go with {type(callback).__name__}, which may read gradients: no rank has all. "
                 "Set zero=1, or reads_gradients = False in a callback of your own that does not"
-            )
-
-
-def _check_gpus_can(setup: Setup, config: TrainingConfig, privacy: DPSGD | None) -> None:
-    """Check that ranks with a GPU each can do what is asked; what they cannot yet is for the CPU."""
-    wanted = {
-        "zero=2": config.zero == 2,
-        f"reduce_dtype={config.reduce_dtype}": config.reduce_dtype != "float32",
-        "private training": privacy is not None,
-        "a loss that compares the samples of a batch": WholeBatch.suits(setup.objective),
-    }
-    for what, is_wanted in wanted.items():
-        if is_wanted:
-            raise ConfigError(
-                f"several ranks with a GPU each cannot do this yet: {what}. Set device=cpu, or leave it out"
             )

@@ -182,6 +182,9 @@ def test_half_of_the_secrets_can_be_drawn_and_no_more(monkeypatch: pytest.Monkey
     assert random_secrets(5, key) == in_rounds(5, key)
     with pytest.raises(ConfigError, match="too few secrets of 1 digits to draw 6 different ones"):
         random_secrets(6, key)
+    monkeypatch.setattr(canaries_file, "DIGITS", 2)
+    with pytest.raises(ConfigError, match="too few secrets of 2 digits to draw 51 different ones"):
+        random_secrets(51, key)
 
 
 def in_rounds(count: int, key: Key) -> list[str]:

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from minitrain.backend import to_device, to_numpy, use_kernels
+from minitrain.backend.arrays import device_of
 from minitrain.backend.cuda.device import use_gpu
 from minitrain.backend.cuda.nccl import load_nccl
-from minitrain.distributed import Alone, NcclGroup, halving, run_ranks
+from minitrain.distributed import Alone, NcclGroup, halves, run_ranks
 from minitrain.distributed.launch.gpus import local_rank, visible_to
 from minitrain.distributed.nccl import on_device
+from minitrain.distributed.rows import gather_rows
 from minitrain.errors import ConfigError, DeviceError
 from minitrain.testing.cuda import nccl as stand_in
 from minitrain.testing.cuda.fake import emulated_device
 from minitrain.testing.cuda.fake.streams import StreamOrderError
-from tests.distributed.small_trainings import history, small_trainer
 
 
 @pytest.fixture
@@ -68,31 +70,48 @@ def test_every_rank_has_the_sum_in_the_order_of_the_tree(size, count, dtype, see
     assert len(set(there)) == 1
 
 
-def trained(group, device, **options):
-    from minitrain.models.gpt import GPT, GPTConfig
+@pytest.mark.parametrize("mode", ["reference", pytest.param("auto", marks=pytest.mark.cuda)])
+@settings(max_examples=25, deadline=None)
+@given(
+    x=arrays(np.float32, st.integers(0, 70), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)),
+    seed=st.integers(0, 9),
+)
+def test_numbers_of_16_bits_are_those_of_the_host(mode, x, seed):
+    """Rounded, added, packed and unpacked on a GPU."""
+    other = np.random.default_rng(seed).permutation(x)
 
-    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=1)
-    one = small_trainer(group, model=model.to(device), device=device, max_steps=3, save_every=0, **options)
-    one.train()
-    return one
+    def steps(place):
+        left, right = place(x.copy()), place(other.copy())
+        for array in (left, right):
+            halves.round_in_place(array)
+        halves.rounded_add(left, right, left)
+        sent = halves.packed(left)
+        halves.unpack(sent, right)
+        return to_numpy(sent), to_numpy(right)
+
+    with use_kernels(mode), np.errstate(all="ignore"):
+        expected = steps(lambda array: array)
+        with emulated_device():
+            found = steps(lambda array: to_device(array, "cuda"))
+    bad = np.isnan(expected[1])
+    assert (bad == np.isnan(found[1])).all()
+    for one, two in zip(found, expected, strict=True):
+        assert one[~bad].tobytes() == two[~bad].tobytes()
 
 
-@pytest.mark.parametrize(("zero", "many"), [(0, 16), (1, 16), (1, 2)])
-def test_two_gpus_end_with_the_bytes_of_one_process(monkeypatch, zero, many):
-    """Micro-batches of unequal size, dropout, clipping, validation; with shared moments, and adding by pairs."""
-    monkeypatch.setattr(halving, "MANY", many)
+@pytest.mark.parametrize("counts", [(2, 3), (0, 4), (1, 0, 2)])
+def test_rows_are_joined_on_each_gpu(counts):
+    """Of several dtypes; a rank without rows gives no array."""
 
-    def on_gpu(carrier):
-        one = trained(carrier, f"cuda:{carrier.rank}", zero=zero)
-        weights = [to_numpy(x).tobytes() for x in one.model.state_dict().values()]
-        return weights, repr(history(one))
+    def joined(group, device="cpu"):
+        rows = np.arange(6.0).reshape(3, 2)[: counts[group.rank]] + 10 * group.rank
+        given = [rows, rows[:, 0] > 10, rows.astype(np.float16)] if len(rows) else []
+        found = gather_rows(group, [to_device(array, device) for array in given], device)
+        assert {device_of(array) for array in found} == {device if device == "cpu" else f"cuda:{group.rank}"}
+        return [(array.dtype.name, array.shape, to_numpy(array).tobytes()) for array in found]
 
-    with use_kernels("reference"):
-        alone = trained(Alone(), "cpu")
-        expected = [x.tobytes() for x in alone.model.state_dict().values()], repr(history(alone))
-        with emulated_device(2):
-            found = run_ranks(2, on_gpu, patience=30)
-    assert found == [expected, expected]
+    size = len(counts)
+    assert on_gpus(size, lambda group: joined(group, f"cuda:{group.rank}")) == run_ranks(size, joined)
 
 
 def test_the_host_does_not_wait_for_an_exchange():

@@ -109,13 +109,13 @@ def test_on_a_gpu_both_are_told_with_the_next_transfer():
     with emulated_device() as gpu:
         one, none, bad = (gpu.cupy.asarray(x) for x in (1.0, 0.0, math.nan))
         check_total(one, one)
-        settle()
+        settle(0)
         check_total(bad, one)
         with pytest.raises(NonFiniteError, match="the loss was NaN or infinite in an update since"):
-            settle()
+            settle(0)
         check_total(one, none)
         with pytest.raises(DataError, match="no target of this batch counts"):
-            settle()
+            settle(0)
 
 
 def test_numbers_become_doubles_where_they_are():

@@ -19,8 +19,10 @@ TYPES = {
     "float32": 7,
     "float64": 8,
     "bfloat16": 9,
+    "uint16": 9,
 }
-"""``ncclDataType_t`` of ``nccl.h``. CuPy's own table has no bfloat16, but its calls take the number."""
+"""``ncclDataType_t`` of ``nccl.h``. CuPy's own table has no bfloat16, but its calls take the number. NCCL has no
+integers of 16 bits; they travel as bfloat16, and arrive with the same bits."""
 
 
 def load_nccl() -> Any:

@@ -73,6 +73,7 @@ class Call(NamedTuple):
 
     communicator: NcclCommunicator
     sends: bool
+    address: int
     raw: np.ndarray[Any, Any]  # (nbytes,) uint8, a view of the device's memory
     block: Any
     type: int
@@ -159,7 +160,7 @@ class NcclCommunicator:
             raise NcclError(4, f"{count} elements of type {datatype} are longer than the buffer")
         if address % SIZES[datatype]:
             raise NcclError(4, "the buffer is not aligned to its elements")
-        _waiting().append(Call(self, sends, block.raw[start : start + nbytes], block, datatype, peer, at))
+        _waiting().append(Call(self, sends, address, block.raw[start : start + nbytes], block, datatype, peer, at))
         if not _depth():
             _run()
 
@@ -211,7 +212,8 @@ def _run() -> None:
     for stream in {call.stream.ptr: call.stream for call in calls}.values():
         number = stream.work()  # one piece of work on each stream
         for call in calls:
-            (call.block.marks.read if call.sends else call.block.marks.write)(stream, number)
+            note = call.block.marks.read if call.sends else call.block.marks.write
+            note(stream, number, (call.address, call.address + call.raw.size))
     for call in calls:
         if call.sends:
             clique, pair = call.communicator._clique, (call.communicator._rank, call.peer)

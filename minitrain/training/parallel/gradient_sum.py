@@ -16,9 +16,9 @@ from functools import partial
 
 import numpy as np
 
-from ...backend.arrays import is_cupy, to_number
+from ...backend.arrays import to_number
 from ...backend.cpu.pages import give_back
-from ...distributed.background import Background
+from ...distributed.background import Background, OnStream, beside
 from ...distributed.group import Group
 from ...distributed.halves import round_in_place, rounded_add
 from ...distributed.tree import TreeSum
@@ -48,7 +48,8 @@ class GradientSum:
         half: whether 16 bits of each number travel, see `minitrain.distributed.halves`.
 
     Attributes:
-        background: its thread, which knows how much of its time was hidden.
+        background: makes the calls of the group beside the backward; on a CPU it knows how much of their time was
+            hidden.
         scatter: whether each rank gets the sum of its share alone.
         sparing: whether the memory of the rest is given back.
         in_turn: whether ranks take the micro-batches in turn.
@@ -59,7 +60,7 @@ class GradientSum:
         self.scatter, self.sparing = zero > 0 and group.size > 1, zero == 2 and group.size > 1
         self.share = micro_batches // group.size
         self.in_turn = self.sparing and self.share > 1 and group.size & (group.size - 1) == 0
-        self.background = Background(MOST_WAITING if self.sparing else None)
+        self.background: Background | OnStream = Background()
         self.buckets: list[Bucket] = []
         self._model: list[int] = []  # identities of what the buckets were made of
         self._timetable = Timetable([])
@@ -87,8 +88,7 @@ class GradientSum:
             overlap: whether gradients are complete when a module says so; otherwise all travel after the last term.
         """
         self.prepare(model)
-        # A thread of its own would have another stream: on a GPU, calls are enqueued behind the backward.
-        self._overlap = overlap and not any(is_cupy(bucket.grad) for bucket in self.buckets)
+        self._overlap = overlap
         for sums in (*self._local, *self._across):  # an error may have ended the step before
             sums.clear()
         self._sent = self._round = 0
@@ -100,6 +100,8 @@ class GradientSum:
         if identity != self._model:  # it is new, or was packed, or some parameters were frozen
             self._model, self.buckets = identity, buckets_of(model)
             self._timetable = Timetable(self.buckets)
+            if self.buckets:
+                self.background = beside(self.buckets[0].grad, MOST_WAITING if self.sparing else None)
             add = rounded_add if self.half else None
             self._local = [TreeSum([bucket.grad], add) for bucket in self.buckets]
             self._across = [TreeSum([bucket.grad[self.own(bucket)]], add) for bucket in self.buckets]
@@ -192,8 +194,7 @@ class GradientSum:
             self.buckets[number].grad[...] = -0.0
         self._timetable.leave(self._sent)
         self._sent += 1
-        work = partial(self._add_up, number, last=self._round == self.rounds - 1)
-        self.background.submit(work, at_once=is_cupy(self.buckets[number].grad))
+        self.background.submit(partial(self._add_up, number, last=self._round == self.rounds - 1))
 
     def _add_up(self, number: int, *, last: bool) -> None:
         """Add a bucket over all ranks, in the background."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...backend.arrays import Array, array_module, device_of, to_device, to_numpy
+from ...backend.arrays import Array, array_module, device_of, to_device
 from ...distributed.group import Alone, Group
 from ...distributed.rows import gather_rows
 from ...errors import BadSampleError, NonFiniteError
@@ -102,14 +102,15 @@ class WholeBatch:
 
     def _gathered(self, rows: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
         """The rows of all ranks in the order of the samples, whichever parts a rank has."""
-        mine = [np.arange(first, first + size) for (first, _), size in zip(self.parts, sizes, strict=True)]
-        given = [np.concatenate(mine), *map(to_numpy, rows)] if mine else []
-        places, *found = gather_rows(self.group, given)
-        if not (np.diff(places) > 0).all():
-            found = [array[np.argsort(places)] for array in found]
         owner = self.objective if hasattr(self.objective, "parameters") else self.objective.model
         device = next((device_of(parameter.data) for parameter in owner.parameters()), "cpu")
-        return [to_device(array, device) for array in found]
+        mine = [np.arange(first, first + size) for (first, _), size in zip(self.parts, sizes, strict=True)]
+        (places,) = gather_rows(self.group, [np.concatenate(mine)] if mine else [])
+        found = gather_rows(self.group, [to_device(array, device) for array in rows], device)
+        if not (np.diff(places) > 0).all():
+            order = to_device(np.argsort(places), device)
+            found = [array[order] for array in found]
+        return found
 
     def _key(self, first: int) -> Key | None:
         return None if self.key is None else self.key.at_sample(first)

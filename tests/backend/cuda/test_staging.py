@@ -10,11 +10,11 @@ import pytest
 from minitrain.backend import to_numpy
 from minitrain.backend.cuda import staging
 from minitrain.backend.cuda.staging import BUFFERS, Staging
-from minitrain.backend.cuda.streams import copy_stream
+from minitrain.backend.cuda.streams import copy_stream, exchange_stream
 from minitrain.data.loading.batches import Batch
 from minitrain.errors import DeviceError
 from minitrain.testing.cuda.fake import EmulatedDevice, StreamOrderError, emulated_device
-from minitrain.testing.cuda.fake.streams import Event, Stream
+from minitrain.testing.cuda.fake.streams import STREAMS, Event, Stream
 from minitrain.training.feed import Feed
 
 
@@ -138,6 +138,14 @@ def test_with_one_set_of_buffers_the_host_waits_for_each_copy(gpu: EmulatedDevic
     with gpu.counting() as counts:
         train(Staging("cuda").place, batches(5))
     assert counts.event_waits == 4
+
+
+def test_no_stream_outlives_its_library() -> None:
+    """Another library may get the address of one that is gone."""
+    for _ in range(20):
+        with emulated_device() as device:
+            assert copy_stream(device.cupy) is STREAMS[copy_stream(device.cupy).ptr]
+            assert exchange_stream(device.cupy) is not copy_stream(device.cupy)
 
 
 def test_each_gpu_has_streams_of_its_own() -> None:

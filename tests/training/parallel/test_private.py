@@ -30,13 +30,15 @@ def trainer(
     group: Group | None, run_dir: Path | None = None, *, seed: int | None = 7, noise: float = 0.8, **options: Any
 ) -> Trainer:
     """Dropout, batches of random size, and some without a sample for each micro-batch."""
-    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=1)
+    device = options.pop("device", "cpu")
+    model = GPT(GPTConfig(vocab_size=11, block_size=8, n_layer=1, n_head=2, n_embd=8, dropout=0.1), seed=1).to(device)
     pack(model)
     values = {"max_steps": 5, "save_every": 3, "log_every": 1, "batch_size": 4, "gradient_accumulation_steps": 4}
     return Trainer(
         model=model,
         optimizer=AdamW(model, lr=0.01),
         train_data=SeparateWindows(np.random.default_rng(0).integers(0, 11, 300), 8),
+        device=device,
         config=TrainingConfig(**(values | options)),
         run_dir=run_dir,
         progress=False,

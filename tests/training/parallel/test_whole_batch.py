@@ -79,6 +79,7 @@ def trainer(group: Group | None, run_dir: Any = None, **options: Any) -> Trainer
         scheduler=Constant(0.01),
         train_data=options.pop("train_data", data),
         val_data=[pairs(9, 7), pairs(10, 5), pairs(11, 6)],
+        device=options.pop("device", "cpu"),
         config=TrainingConfig(**(values | {"batch_size": batch, "log_every": 1, "save_every": 3} | options)),
         run_dir=run_dir,
         progress=False,

@@ -16,7 +16,7 @@ from . import indexing, record
 from .capture import again, refuse
 from .interface import Known, Refuses
 from .memory import Memory, MemoryPointer, alloc, is_pinned
-from .streams import PENDING, Stream, current_device, current_stream, recording
+from .streams import PENDING, Stream, Stretch, current_device, current_stream, recording
 
 KINDS = "biufc"
 NAMES: dict[str, Any] = {}
@@ -75,7 +75,7 @@ class ndarray(Known, Refuses):
         """Copy it to the host, which waits for all work of the stream before."""
         stream = current_stream() if stream is None else stream
         refuse(stream.recording, "a copy to the host")
-        self.data.mem.marks.read(stream, stream.work())
+        self.data.mem.marks.read(stream, stream.work(), stretch(self))
         record.copied("to_host", self.nbytes)
         if blocking:
             record.synchronised()
@@ -98,7 +98,7 @@ class ndarray(Known, Refuses):
         stream = current_stream() if stream is None else stream
         refuse(stream.recording, "a copy from the host")
         number = stream.work()
-        self.data.mem.marks.write(stream, number)
+        self.data.mem.marks.write(stream, number, stretch(self))
         record.copied("to_device", self.nbytes)
         if is_pinned(array):
             PENDING.add(stream, number, array)
@@ -115,9 +115,9 @@ class ndarray(Known, Refuses):
     def __getitem__(self, index: Any) -> ndarray:
         touch(indexing.arrays_of(index))
         host, computes = indexing.prepared(index, self.shape, unwrap)
-        found = self._host[host]
         if not computes:
-            return view(self, found if isinstance(found, np.ndarray) else self._host[(*_tuple(host), Ellipsis)])
+            return self._part(host)
+        found = self._host[host]
         touch([self])
         record.called("getitem", np.shape(found), self.dtype)
         if indexing.has_mask(index):
@@ -132,8 +132,9 @@ class ndarray(Known, Refuses):
             raise ValueError(f"{record.caller()}: non-scalar numpy.ndarray cannot be used for fill")
         if isinstance(value, list | tuple):
             raise TypeError(f"{record.caller()}: a {type(value).__name__} cannot be assigned to a part of an array")
-        touch([*indexing.arrays_of(index), *([value] if isinstance(value, ndarray) else [])], [self])
         host, computes = indexing.prepared(index, self.shape, unwrap)
+        place = self if computes else self._part(host)
+        touch([*indexing.arrays_of(index), *([value] if isinstance(value, ndarray) else [])], [place])
         if indexing.has_mask(index) and isinstance(value, ndarray) and value.size != 1:
             record.synchronised()
         content = unwrap(value)
@@ -143,6 +144,11 @@ class ndarray(Known, Refuses):
         _note("setitem", indexing.put, (self._host, indexing.kept(index, unwrap), content), {}, None)
         if computes and not indexing.has_mask(index):
             indexing.check_written(self._host, host, content)
+
+    def _part(self, index: Any) -> ndarray:
+        """The view that an index without arrays selects."""
+        found = self._host[index]
+        return view(self, found if isinstance(found, np.ndarray) else self._host[(*_tuple(index), Ellipsis)])
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         function = NAMES.get(ufunc.__name__)
@@ -196,14 +202,25 @@ def arrays_in(x: Any) -> list[ndarray]:
     return [array for part in x for array in arrays_in(part)] if isinstance(x, tuple | list) else []
 
 
+def stretch(array: ndarray) -> Stretch:
+    """The addresses that the elements of an array are at; between them there may be other bytes."""
+    start = stop = array.data.ptr
+    if not array.size:
+        return start, start
+    for length, stride in zip(array.shape, array.strides, strict=True):
+        reach = (length - 1) * stride
+        start, stop = start + min(reach, 0), stop + max(reach, 0)
+    return start, stop + array.dtype.itemsize
+
+
 def touch(reads: list[ndarray], writes: list[ndarray] = []) -> None:  # noqa: B006  (never changed)
     """Enqueue work that reads and writes these arrays, after a check that nothing else is at them."""
     stream: Stream = current_stream()
     number = stream.work()
     for array in reads:
-        array.data.mem.marks.read(stream, number)
+        array.data.mem.marks.read(stream, number, stretch(array))
     for array in writes:
-        array.data.mem.marks.write(stream, number)
+        array.data.mem.marks.write(stream, number, stretch(array))
         if stream.recording is not None:
             stream.recording.keep(array.data.mem)
 
@@ -223,7 +240,7 @@ def fresh(host: Any) -> ndarray:
     if stream.recording is not None:
         stream.recording.keep(array.data.mem)
     array._host[...] = host
-    array.data.mem.marks.write(stream, stream.done)
+    array.data.mem.marks.write(stream, stream.done, stretch(array))
     return array
 
 

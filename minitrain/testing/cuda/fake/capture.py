@@ -48,7 +48,8 @@ class Recording:
         """Undo what was computed, and return the graph, which asks for the current stream when it is launched."""
         for raw, _, content in reversed(self._memory.values()):
             raw[...] = np.frombuffer(content, np.uint8)
-        return Graph(self.names, self._works, [marks for _, marks, _ in self._memory.values()], current_stream)
+        marks = [(marks, (ptr, ptr + size)) for (ptr, size), (_, marks, _) in self._memory.items()]
+        return Graph(self.names, self._works, marks, current_stream)
 
 
 class Graph:
@@ -60,7 +61,11 @@ class Graph:
     """
 
     def __init__(
-        self, names: list[str], works: list[Work], marks: list[Any], current_stream: Callable[[], Any]
+        self,
+        names: list[str],
+        works: list[Work],
+        marks: list[tuple[Any, tuple[int, int]]],
+        current_stream: Callable[[], Any],
     ) -> None:
         self.names, self.launches = names, 0
         self._works, self._marks, self._current_stream = works, marks, current_stream
@@ -69,8 +74,8 @@ class Graph:
         """Run all calls on a stream, the current one by default."""
         stream = self._current_stream() if stream is None else stream
         number = stream.work()
-        for marks in self._marks:
-            marks.write(stream, number)
+        for marks, where in self._marks:
+            marks.write(stream, number, where)
         self.launches += 1
         with np.errstate(all="ignore"):
             for work in self._works:

@@ -67,7 +67,7 @@ def _reused(place: tuple[int, int, int]) -> Marks:
 def _freed(place: tuple[int, int, int], marks: Marks) -> None:
     USAGE.give_back(place[2])
     if place[0]:  # what is allocated on the default stream is used there, but for copies
-        _free.setdefault(place, []).append(marks)
+        _free.setdefault(place, []).append(marks.everywhere())
 
 
 def forget_blocks() -> None:

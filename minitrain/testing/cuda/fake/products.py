@@ -46,10 +46,10 @@ def submit(stream_handle: int, work: Work, reads: Stretches, writes: Stretches) 
     """Put work on a stream, with the memory that it reads and writes."""
     stream = STREAMS[stream_handle]
     number = stream.work()
-    for address, _ in reads:
-        _block(address).marks.read(stream, number)
-    for address, _ in writes:
-        _block(address).marks.write(stream, number)
+    for address, nbytes in reads:
+        _block(address).marks.read(stream, number, (address, address + nbytes))
+    for address, nbytes in writes:
+        _block(address).marks.write(stream, number, (address, address + nbytes))
         if stream.recording is not None:
             stream.recording.keep(_block(address))
     work()

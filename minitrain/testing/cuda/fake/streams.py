@@ -144,32 +144,52 @@ class Event:
             self.stream.finish(self.number, self.seen)
 
 
-class Marks:
-    """The last writer and the last readers of a block of memory."""
+Stretch = tuple[int, int]
+"""Addresses of bytes: of the first one, and behind the last one."""
+EVERYWHERE: Stretch = (0, 1 << 64)
+Uses = dict[tuple[int, int, int], tuple["Stream", int]]
+"""The last work of a stream, by its stretch of memory and the stream's address."""
 
-    __slots__ = ("reads", "written")
+
+class Marks:
+    """Who wrote and who read a block of memory last, and where in it."""
+
+    __slots__ = ("reads", "writes")
 
     def __init__(self) -> None:
-        self.written: tuple[Stream, int] | None = None
-        self.reads: dict[int, tuple[Stream, int]] = {}
+        self.writes: Uses = {}
+        self.reads: Uses = {}
 
-    def read(self, stream: Stream, number: int) -> None:
-        """Note a read, after a check that the last write comes before it."""
-        self._after_write(stream, "reads")
-        self.reads[stream.ptr] = (stream, number)
+    def read(self, stream: Stream, number: int, where: Stretch = EVERYWHERE) -> None:
+        """Note a read, after a check that the last writes come before it."""
+        _check(self.writes, stream, where, "reads", "writes")
+        self.reads[*where, stream.ptr] = (stream, number)
 
-    def write(self, stream: Stream, number: int) -> None:
-        """Note a write, after a check that the last write and all reads come before it."""
-        self._after_write(stream, "writes")
-        for other, when in self.reads.values():
-            if not stream.has_seen(other, when):
-                raise StreamOrderError(_sentence(stream, "writes", other, "reads"))
-        self.reads.clear()
-        self.written = (stream, number)
+    def write(self, stream: Stream, number: int, where: Stretch = EVERYWHERE) -> None:
+        """Note a write, after a check that the last writes and all reads come before it."""
+        _check(self.writes, stream, where, "writes", "writes")
+        _check(self.reads, stream, where, "writes", "reads")
+        for uses in (self.writes, self.reads):
+            for place in [one for one in uses if where[0] <= one[0] and one[1] <= where[1]]:
+                del uses[place]
+        self.writes[*where, stream.ptr] = (stream, number)
 
-    def _after_write(self, stream: Stream, verb: str) -> None:
-        if self.written is not None and not stream.has_seen(*self.written):
-            raise StreamOrderError(_sentence(stream, verb, self.written[0], "writes"))
+    def everywhere(self) -> Marks:
+        """The same uses, but of the whole block, wherever it is."""
+        whole = Marks()
+        for old, new in ((self.writes, whole.writes), (self.reads, whole.reads)):
+            for stream, number in old.values():
+                place = (*EVERYWHERE, stream.ptr)
+                new[place] = (stream, max(number, new[place][1] if place in new else 0))
+        return whole
+
+
+def _check(uses: Uses, stream: Stream, where: Stretch, verb: str, earlier: str) -> None:
+    """Check that work of a stream on a stretch comes after what others did there."""
+    start, stop = where
+    for (first, end, _), (other, number) in uses.items():
+        if other is not stream and first < stop and start < end and not stream.has_seen(other, number):
+            raise StreamOrderError(_sentence(stream, verb, other, earlier))
 
 
 def _sentence(stream: Stream, verb: str, other: Stream, earlier: str) -> str:
