@@ -96,7 +96,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "hygiene": {
         "data.hygiene.blocklist": ("data/hygiene/test_filters.py",),
-        "data.hygiene.clean": ("data/hygiene/test_clean.py",),
+        "data.hygiene.clean": ("data/hygiene/test_clean_exactly.py", "data/hygiene/test_clean.py"),
         "data.hygiene.duplicates": ("data/hygiene/test_duplicates.py", "data/hygiene/test_filters.py"),
         "data.hygiene.held_out": ("data/hygiene/test_filters.py",),
         "data.hygiene.kinds": ("data/hygiene/test_personal.py",),
@@ -105,7 +105,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "data.hygiene.quality": ("data/hygiene/test_filters.py",),
         "data.hygiene.seen": ("data/hygiene/test_duplicates.py",),
         "data.hygiene.sources": ("data/hygiene/test_sources.py",),
-        "data.hygiene.steps": ("data/hygiene/test_clean.py",),
+        "data.hygiene.steps": ("data/hygiene/test_clean_exactly.py", "data/hygiene/test_clean.py"),
         "data.hygiene.words": ("data/hygiene/test_words.py",),
     },
     "privacy": {

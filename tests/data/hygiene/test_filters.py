@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minitrain.data.hygiene import Blocklist, Finding, HeldOut, Language, NearDuplicates, Quality
+from minitrain.data.hygiene import Blocklist, Finding, HeldOut, Language, NearDuplicates, Quality, language
 from minitrain.data.hygiene.language import _identifier
 from minitrain.data.hygiene.quality import _letters_of_repeated, _letters_of_the_most_frequent
 from minitrain.errors import ConfigError, DataError
@@ -57,6 +58,8 @@ def test_a_list_names_its_lines_in_mistakes(tmp_path: Path) -> None:
     finding = Blocklist.read(file)("a Good-Word")
     assert finding is not None
     assert finding.rule == f"line 1 of {file}"
+    with pytest.raises(ConfigError, match=r"line 2 of the list has signs"):
+        Blocklist.of(["good", "\u0301", "-"])
     file.write_bytes(b"\n \n")
     with pytest.raises(ConfigError, match="has no words in it"):
         Blocklist.read(file)
@@ -70,7 +73,7 @@ def test_a_list_names_its_lines_in_mistakes(tmp_path: Path) -> None:
 # Languages
 
 
-def test_other_languages_are_found_and_short_texts_stay() -> None:
+def test_other_languages_are_found_and_short_texts_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("py3langid")
     english = Language(("en",))
     assert english(ENGLISH) is None
@@ -80,6 +83,10 @@ def test_other_languages_are_found_and_short_texts_stay() -> None:
     assert finding.detail["probability"] > 0.5 > finding.detail["wanted"]
     likely = dict(_identifier().rank(GERMAN))
     assert finding.detail == {"probability": round(likely["de"], 4), "wanted": round(likely["en"], 4)}
+    with monkeypatch.context() as patch:
+        ranks = [("de", 0.8765432), ("en", 0.1234568)]
+        patch.setattr(language, "_identifier", lambda: SimpleNamespace(labels=["en"], rank=lambda text: ranks))
+        assert english(GERMAN) == Finding("de", {"probability": 0.8765, "wanted": 0.1235})
     assert Language(("en", "de"))(GERMAN) is None
     assert english("Guten Tag") is None
     assert Language(("en",), min_letters=5)("Guten Tag, meine Damen") is not None

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene import KINDS, PersonalData
-from minitrain.data.hygiene.kinds import Kind
+from minitrain.data.hygiene.kinds import Kind, _is_phone_at_home
 from minitrain.data.hygiene.personal import _plain, _spans
 from minitrain.errors import ConfigError
 
@@ -154,6 +154,21 @@ def test_numbers_as_they_are_written_at_home_are_found_if_the_country_is_named()
         Counter({"phone": 2}),
     )
     assert PersonalData(kinds=("email",), phone_regions=("US",)).mask("212-555-2368")[0] == "212-555-2368"
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "is_one"),
+    [
+        ("065938778408016", "DE", True),
+        ("0535139332871158", "DE", False),  # one digit more than E.164 allows, though Germany's plan would take it
+        ("12345-6789", "FR", False),  # the matcher takes it for something else
+        ("374876 096907 3119 911", "DE", False),  # one is in it, but it is none
+    ],
+)
+def test_what_a_number_at_home_is(text: str, region: str, is_one: bool) -> None:
+    assert _is_phone_at_home(text, (region,)) is is_one
+    assert _is_phone_at_home(text, ("US", region)) is is_one
+    assert not _is_phone_at_home(text, ())
 
 
 def test_the_end_of_a_number_is_found_where_other_numbers_follow() -> None:

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitrain.data.hygiene import sources
-from minitrain.data.hygiene.sources import Item, Source, inside_a_source, read_items, source_files, strings, text_of
+from minitrain.data.hygiene.sources import (
+    Item,
+    Source,
+    _depth,
+    inside_a_source,
+    read_items,
+    source_files,
+    strings,
+    text_of,
+)
 from minitrain.errors import ConfigError, DataError
 from minitrain.files import make_room
 
@@ -91,6 +100,28 @@ def test_json_rows_may_differ_and_what_is_no_text_is_broken(folder: Path) -> Non
         "has more than 100 lists and objects inside each other",
     ]
     assert found[2] == Item(f"{file}:3", None, "not JSON", "{")
+    assert [item.place for item in found] == [f"{file}:{number + 1}" for number in range(len(found))]
+
+
+@pytest.mark.parametrize("inner", ["[{}]", '{{"b": {}}}'])
+def test_a_hundred_lists_and_objects_inside_each_other_are_taken(folder: Path, inner: str) -> None:
+    rows = []
+    for depth in (99, 100, 101):
+        row, value = {"a": "x", "deep": []}, "1"
+        for _ in range(depth - 1):
+            value = inner.format(value)
+        rows.append(json.dumps(row | {"deep": json.loads(value)}))
+    found = list(read_items(Source(write(folder / "r.jsonl", "\n".join(rows).encode()))))
+    assert [item.row for item in found] == [json.loads(rows[0]), json.loads(rows[1]), None]
+    assert [_depth(json.loads(row)) for row in rows] == [99, 100, 101]
+    assert _depth("x") == 0
+
+
+def test_a_file_begins_at_its_first_line_with_something_in_it(folder: Path) -> None:
+    file = write(folder / "f.txt", b"\n \nhello\n\nthere\n\n")
+    assert list(read_items(Source(file), "file")) == [
+        Item(f"{file}:3", {"text": "hello\n\nthere"}, "", "hello\n\nthere")
+    ]
 
 
 def test_tables_keep_their_columns(folder: Path) -> None:
