@@ -25,7 +25,7 @@ PART = (
     "tests/test_random.py",
     "tests/kernels/test_kernels.py",
     "tests/ops/test_ops.py::test_backward_is_the_gradient",
-    "tests/optim/test_schedules.py",
+    "tests/optim/schedules/test_schedules.py",
     "tests/data/test_tokenizers.py",
     "tests/data/test_token_file.py",
     "tests/checkpoint/test_checkpoint.py",

@@ -68,7 +68,7 @@ def base_config(config: Any, width: int) -> Any:
         if value is None:
             continue
         changes[name], rest = divmod(value * width, config.n_embd)
-        if rest or not changes[name]:
+        if rest:
             raise ConfigError(
                 f"mup keeps the width of a head and the shape of a block, so {name} * base width / n_embd must be a "
                 f"whole number; it is {value} * {width} / {config.n_embd}"

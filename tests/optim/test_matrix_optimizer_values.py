@@ -237,6 +237,19 @@ def test_a_convolution_is_a_hidden_matrix_whatever_its_path():
     assert not stem & Muon(model, adamw_params=("*emb*",)).state_dict()["moments"].keys()
 
 
+def test_three_axes_are_a_matrix_whatever_their_name() -> None:
+    class Windows(Module):
+        def __init__(self) -> None:
+            self.tok_emb = Parameter(np.ones((4, 3, 2)))
+            self.emb = Parameter(np.ones((4, 3)))
+
+    assert set(Muon(Windows(), lr=0.1).state_dict()["moments"]) == {
+        "momentum_buffer.tok_emb",
+        "exp_avg.emb",
+        "exp_avg_sq.emb",
+    }
+
+
 def test_packed_weights_without_a_hidden_matrix_are_updated_in_one_go(monkeypatch):
     model = Names("up", "down")
     pack(model)

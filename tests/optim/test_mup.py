@@ -11,8 +11,9 @@ import pytest
 from minitrain.data import Batch
 from minitrain.errors import ConfigError
 from minitrain.models import GPT, Encoder, EncoderConfig, GPTConfig, Llama, LlamaConfig, build_model
-from minitrain.nn import pack
+from minitrain.nn import Linear, Module, pack
 from minitrain.optim import AdamW, use_mup
+from minitrain.optim.mup import Role, base_config, mup_groups, width_roles
 from minitrain.probes import check_coordinates, plot_coordinates
 from minitrain.training.loop import train_step
 
@@ -73,6 +74,47 @@ def test_at_the_base_width_all_is_as_usual_but_for_the_head() -> None:
     for (path, one), two in zip(usual.named_parameters(), ours.parameters(), strict=True):
         assert two.group.lr_scale == 1
         np.testing.assert_array_equal(two.data, 0 * one.data if path == "head.weight" else one.data)
+
+
+class Square(Module):
+    """A layer with two outputs that is not called head, and one whose inputs do not grow."""
+
+    def __init__(self, width: int) -> None:
+        rng = np.random.default_rng(0)
+        self.inside = Linear(width, width, rng, std=0.1)
+        self.out = Linear(width, 2, rng, std=0.1)
+        self.into = Linear(3, width, rng, std=0.1)
+
+
+def test_a_layer_whose_inputs_alone_grow_is_an_output() -> None:
+    roles = width_roles(Square(12), Square(4))
+    assert roles == {
+        "inside.weight": Role("hidden", 3.0),
+        "out.weight": Role("output", 3.0),
+        "into.weight": Role("hidden", 1.0),
+    }
+
+
+def test_each_growth_has_a_group_of_its_own_and_none_stays_in_the_usual_one() -> None:
+    roles = {"a": Role("hidden", 2.0), "b": Role("output", 4.0), "c": Role("hidden", 1.0), "d": Role("hidden", 2.0)}
+    parameter = Square(4).parameters()[0]
+    for decay in (0.0, 0.5):
+        groups = mup_groups(roles, weight_decay=decay)
+        assert [(group.lr_scale, group.weight_decay) for group in groups] == [
+            (0.5, 2 * decay if decay else None),
+            (0.25, 4 * decay if decay else None),
+        ]
+        found = [[path for path in "abcde" if group.match(path, parameter)] for group in groups]  # type: ignore[operator]
+        assert found == [["a", "d"], ["b"]]
+
+
+@pytest.mark.parametrize("heads", [3, 1])
+def test_heads_must_be_whole(heads: int) -> None:
+    """Of three heads, one and a half would be left, and of one, half."""
+    config = GPTConfig(V, T, n_layer=1, n_head=heads, n_embd=96, tie_weights=False)
+    with pytest.raises(ConfigError, match=f"must be a whole number; it is {heads} \\* 48 / 96"):
+        base_config(config, 48)
+    assert base_config(config, 96) == config
 
 
 def test_decay_is_as_strong_at_every_width() -> None:

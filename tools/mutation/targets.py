@@ -24,7 +24,7 @@ CONTRACT = op.__module__
 # How backwards round their operands.
 ROUNDING = operand_like.__module__
 # These files of optim choose, check, load and draw.
-NO_FORMULAS = {"checks", "factory", "groups", "plot", "registry", "settings", "state"}
+NO_FORMULAS = {"checks", "factory", "groups", "picture", "plot", "registry", "settings", "state"}
 SETTING_UP = ("__init__", "__post_init__", "state_dict", "load_state_dict")
 DRAWING = {"plot"}  # tests do not look at a picture
 OPERATIONS, OPTIMIZERS = "operations", "optimizers"
@@ -72,7 +72,7 @@ def files_of_tests(chosen: Iterable[Target]) -> list[str]:
         paths = (path for path in TESTS.rglob("test_*.py") if "peers" not in path.parts)
         found.update(path for path in paths if _is_about_units(path.read_text(encoding="utf-8")))
     elif others:
-        found.update((TESTS / "optim").glob("test_*.py"))
+        found.update((TESTS / "optim").rglob("test_*.py"))
     return sorted(map(str, found))
 
 

@@ -49,7 +49,7 @@ def adam_update(
     For the settings see `Adam`, for the rest `Optimizer.update`.
     """
     rate, grad_rate, decay, root = (
-        adam_numbers(step, lr, beta1, beta2, weight_decay if decoupled else 0.0, mix)
+        adam_numbers(step, lr, beta1, beta2, weight_decay, mix)
         if late is None
         else late_numbers(late, weight)
     )

@@ -224,11 +224,10 @@ class Muon(Optimizer):
             )
             return
         rows = weight.shape[0]
-        columns = weight.size // rows
         muon_update(
-            weight.reshape(rows, columns),  # (R, ...) -> (R, C)
-            grad.reshape(rows, columns),
-            moments["momentum_buffer"].reshape(rows, columns),
+            weight.reshape(rows, -1),  # (R, ...) -> (R, C)
+            grad.reshape(rows, -1),
+            moments["momentum_buffer"].reshape(rows, -1),
             lr=lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
