@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend import to_device, to_numpy
+from minitrain.backend.arrays import device_of
 from minitrain.errors import ConfigError, DataError
 from minitrain.generation.text import constraints, vocabulary
 from minitrain.generation.text.constraints import Grammar, Processor, _State
 from minitrain.generation.text.vocabulary import Vocabulary, _Tokenizer, end_tokens
+from minitrain.testing.cuda.fake import emulated_device
 
 
 class Matcher:
@@ -224,6 +227,18 @@ def test_what_is_not_allowed_is_impossible(size):
     assert (one.finished(tokens()), one.complete(tokens())) == (False, "maybe")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_logits_stay_where_they_are_and_what_they_are(dtype):
+    logits = np.arange(11).astype(dtype)
+    here = fixed([2, 5])(tokens(), logits)
+    assert here.dtype == dtype
+    with emulated_device():
+        there = fixed([2, 5])(tokens(), to_device(logits, "cuda"))
+        assert device_of(there) == "cuda:0"
+        assert there.dtype == dtype
+        np.testing.assert_array_equal(to_numpy(there), here)
+
+
 def test_a_function_of_ones_own_gets_tokens_and_logits():
     def own(seen: Any, logits: Any) -> Any:
         assert seen.tolist() == [7, 1]
@@ -288,6 +303,7 @@ def test_the_library_sees_texts_and_special_tokens():
     assert one._longest == 2
     other = _Tokenizer(None, TEXTS, [7])
     assert (other.special_token_ids, other.tokens[7:], other._longest) == ([1, 7], [b"<end>"], 4)
+    assert len(_Tokenizer(None, TEXTS, [3, 7]).tokens) == 7  # it stands for the first of the ends alone
     assert _Tokenizer(None, [b""], [1])._longest == 0
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from minitrain.errors import ConfigError, ShapeError, TokenError
 from minitrain.generation import UncachedSession, contrastive_generate
 from minitrain.generation.context import context_start
+from minitrain.generation.search.contrastive import _normalized
 from minitrain.models.gpt import GPT, GPTConfig
 from minitrain.models.llama import Llama, LlamaConfig
 from tests.helpers.decoding.plain_contrastive import plain_contrastive
@@ -143,6 +144,24 @@ def test_without_a_choice_or_a_penalty_it_is_greedy(kind: str, settings: dict[st
     assert [new.tolist() for new in found] == [plain_sampling(model, prompt, 9) for prompt in prompts]
 
 
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_token_without_any_probability_is_no_candidate(alpha: float) -> None:
+    """Even if all that counts is to be unlike the text."""
+    model = model_of("gpt", 2)
+    model.head.weight.data *= np.float32(1e4)
+    text = [1, 2, 3]
+    for token in contrastive_generate(model, [text], max_new_tokens=8, top_k=V, penalty_alpha=alpha)[0].tolist():
+        p = np.exp(log_softmax(next_logits(model, text)))
+        assert (p == 0).sum() > 1
+        assert p[token] > 0
+        text.append(token)
+
+
+def test_states_are_divided_by_their_length_unless_it_is_zero() -> None:
+    found = _normalized(np.array([[3.0, 4.0], [0.0, 0.0], [0.03, -0.04]]))
+    np.testing.assert_allclose(np.abs(found), [[0.6, 0.8], [0.0, 0.0], [0.6, 0.8]], rtol=1e-12)
+
+
 def test_a_row_stops_alone() -> None:
     model = model_of("gpt", 3, 64)
     whole = [new.tolist() for new in contrastive_generate(model, [[1], [2, 3]], max_new_tokens=12)]
@@ -170,6 +189,7 @@ def test_wrong_arguments() -> None:
     model = model_of("gpt", 0)
     for changes, says in (
         ({"top_k": 0}, "top_k=0 must be 1 or more"),
+        ({"penalty_alpha": -0.1}, "penalty_alpha=-0.1 must be from 0 to 1"),
         ({"penalty_alpha": 1.1}, "penalty_alpha=1.1 must be from 0 to 1"),
         ({"penalty_alpha": float("nan")}, "penalty_alpha=nan"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),

@@ -359,6 +359,50 @@ def test_no_token_is_asked_for() -> None:
     assert found[0].finish_reason == "length"
 
 
+class Asked:
+    """Drafts nothing, and remembers how much it might have drafted, and which rows have ended."""
+
+    def __init__(self) -> None:
+        self.most: list[list[int]] = []
+        self.released: list[int] = []
+
+    def propose(self, requests: Mapping[int, DraftRequest]) -> Mapping[int, Proposal]:
+        self.most.append([request.most for request in requests.values()])
+        return {row: Proposal(np.empty(0, np.int32), None) for row in requests}
+
+    def release(self, row: int) -> None:
+        self.released.append(row)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "same_tokens", "most"),
+    [(0.0, False, [3, 2, 1]), (1.0, True, [3, 2, 1]), (0.0, True, [3, 2, 1]), (1.0, False, [9, 9, 9, 9])],
+)
+def test_no_more_is_drafted_than_can_be_used_unless_random_numbers_depend_on_it(
+    temperature: float, same_tokens: bool, most: list[int]
+) -> None:
+    """Of four tokens, the last three could come from a draft; a row with one left asks for none."""
+    params, asked = SamplingParams(max_new_tokens=4, temperature=temperature), Asked()
+    speculative_generate(
+        TableModel(V, 64), [[0]], params, draft=asked, draft_tokens=9, max_draft_tokens=None, same_tokens=same_tokens
+    )
+    assert asked.most == [[one] for one in most]
+
+
+def test_a_drafter_hears_once_of_each_row_that_has_ended() -> None:
+    asked = Asked()
+    params = [SamplingParams(max_new_tokens=n) for n in (3, 1, 2)]
+    speculative_generate(CountingSession(TableModel(V), 2), [[0], [1], [2]], params, draft=asked)
+    assert sorted(asked.released) == [0, 1, 2]
+
+
+def test_a_session_without_a_free_slot_is_refused() -> None:
+    session = CountingSession(TableModel(V), 1)
+    session.extend({0: np.array([1], np.int32)})
+    with pytest.raises(ConfigError, match="free"):
+        speculative_generate(session, [[0]], draft=PromptLookup())
+
+
 def test_a_text_of_a_given_form() -> None:
     """A processor that cannot follow other texts is asked for none: neither by the draft nor by the model."""
     form = [1, 2, 3, 1, 2, 3, 1, 2]

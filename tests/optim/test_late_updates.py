@@ -76,6 +76,8 @@ def test_numbers_are_those_of_each_span() -> None:
         np.testing.assert_allclose(row, [lr / (1 - 0.9), 0, 1 - lr * decay, np.sqrt(1 - 0.99)], rtol=1e-14)
     assert len({tuple(row) for row in numbers}) > 2
     assert adam_numbers(1, 0.1, 0.9, 0.99, 0.0, (0.5, 0.25))[:2] == (0.05, 0.025)
+    coupled = np.array(Adam(made, lr=0.1, weight_decay=0.5).count_late()).reshape(-1, NUMBERS)
+    assert (coupled[:, 2] == 1).all()  # its decay is a part of the gradient
     lion = np.array(Lion(made, lr=0.1).count_late()).reshape(-1, NUMBERS)
     assert (lion[:, 2:] == 0).all()
 

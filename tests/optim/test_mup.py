@@ -84,6 +84,7 @@ class Square(Module):
         self.inside = Linear(width, width, rng, std=0.1)
         self.out = Linear(width, 2, rng, std=0.1)
         self.into = Linear(3, width, rng, std=0.1)
+        self.again = self.inside  # a parameter has one name
 
 
 def test_a_layer_whose_inputs_alone_grow_is_an_output() -> None:

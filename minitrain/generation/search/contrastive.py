@@ -98,14 +98,16 @@ def contrastive_generate(
 class _Branches:
     """A text with several next tokens: the keys and values of ``k`` sequences that differ in their last token alone."""
 
+    _start: int  # of the context
+    _length: int  # how many of its tokens were chosen
+    _last: Array  # (k, C) the states after the candidates, of length 1
+
     def __init__(self, model: Decoder, k: int, device: str) -> None:
         self.model, self.k, self.device = model, k, device
         self._longest: int = model.config.block_size
         self._one = model.new_past()
         self._past = model.new_past(k)
-        self._start = self._length = 0  # of the context; how many of its tokens were chosen
-        self._directions = np.empty((self._longest, model.config.n_embd))  # of the states of these, of length 1
-        self._last = np.empty((0, model.config.n_embd))  # of the states after the candidates
+        self._directions = np.empty((self._longest, model.config.n_embd))  # the states of the context, of length 1
 
     def begin(self, text: Tokens) -> Array:
         """Take in the context of a text, one token or more, and return the logits (V,) of what comes next."""

@@ -166,7 +166,7 @@ class Processor:
                 )
             raise DataError(_NO_TOKEN)
         xp = array_module(logits)
-        return xp.where(xp.asarray(possible), logits, xp.asarray(-np.inf, logits.dtype))  # type: ignore[no-any-return]
+        return xp.where(xp.asarray(possible), logits, -np.inf)  # type: ignore[no-any-return]
 
     def finished(self, tokens: Tokens) -> bool:
         """Whether the text is complete and cannot go on: a sample ends then, with an end token or without one."""
@@ -183,7 +183,7 @@ class Processor:
         if (known := self._states.get(key)) is not None:
             self._states.move_to_end(key)
             return known
-        before = self._states.get(key[:-4]) if key else None
+        before = self._states.get(key[:-4])
         matcher = (self.grammar._start if before is None else before.matcher).deep_copy()
         for token in new.tolist() if before is None else [int(new[-1])]:
             if not matcher.consume_token(token):
