@@ -8,7 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from minitrain.distributed.background import Background
+from minitrain.backend import to_numpy
+from minitrain.backend.cuda.device import use_gpu
+from minitrain.backend.cuda.streams import exchange_stream
+from minitrain.distributed.background import Background, OnStream, beside
+from minitrain.testing.cuda.fake import StreamOrderError, emulated_device
 
 
 def test_calls_come_in_order_in_another_thread():
@@ -77,3 +81,33 @@ def test_the_context_is_that_of_the_thread_that_submits():
         background.submit(lambda: found.append(np.geterr()["over"]))
         background.wait()
     assert found == ["ignore"] != [np.geterr()["over"]]
+
+
+def test_for_arrays_of_a_gpu_it_is_a_stream():
+    """Each side waits for what came before on the other, and the host for nothing."""
+    with emulated_device() as device:
+        xp = use_gpu("cuda")
+        array = xp.zeros(4, np.float32)
+        background, streams = beside(array), []
+
+        def work():
+            nonlocal array
+            streams.append(xp.cuda.get_current_stream())
+            array += 1.0
+
+        assert type(background) is OnStream
+        with device.counting() as counts:
+            for _ in range(2):
+                array *= 2.0
+                background.submit(work)
+                background.abandon()
+                with pytest.raises(StreamOrderError):
+                    array *= 2.0
+                background.wait()
+        assert counts.synchronisations == 0
+        assert to_numpy(array).tolist() == [3.0] * 4
+        assert streams == [exchange_stream(xp)] * 2
+        assert xp.cuda.get_current_stream() is not streams[0]
+    assert type(beside(np.zeros(4))) is Background
+    assert beside(np.zeros(4)).most is None
+    assert beside(np.zeros(4), 3).most == 3
