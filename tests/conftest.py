@@ -12,6 +12,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; threads that wait for 
 # Tests start a hundred processes: without its bytecode on disk each would compile the package's sources again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -58,3 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end without their pictures: drawing takes most of the time of a short run."""
     monkeypatch.setattr("minitrain.runs.run.draw", lambda run_dir, baselines: ())
+
+
+@pytest.fixture(scope="module")
+def compiled_kernels() -> Iterator[None]:
+    """Kernels where there are some, whatever ``MINITRAIN_KERNELS`` says: for tests of what they promise."""
+    from minitrain.backend import use_kernels
+
+    with use_kernels("auto"):
+        yield

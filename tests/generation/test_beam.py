@@ -272,6 +272,7 @@ def test_a_real_model_in_a_batch_and_alone() -> None:
         assert texts(row) == [one.tokens for one in plain.ended[:3]]
 
 
+@pytest.mark.usefixtures("compiled_kernels")
 @only_with_own_product
 @pytest.mark.parametrize("block_size", [8, 64])
 def test_short_copies_change_no_bit(block_size: int) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from minitrain.backend import to_device
 from minitrain.errors import NonFiniteError, ShapeError, TokenError
 from minitrain.generation import SamplingParams, sample_logits
-from minitrain.generation.choosing import Chooser, changes_of, cuts_of, log_probabilities, weigh
+from minitrain.generation.choosing import Chooser, changes_of, cuts_of, float_rows, log_probabilities, weigh
 from minitrain.generation.search.distribution import draw
 from minitrain.random import Key, uniform, uniform_number
+from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.decoding.request_settings import CHANGES, CUTS, SHARES, V, settings_of
 from tests.helpers.plain_generation import changed_logits, distribution
 
@@ -107,6 +110,34 @@ def test_stop_tokens_wait_for_the_least_length(prompt: int) -> None:
 
 
 # Log-probabilities.
+
+
+def possible(params: SamplingParams, new: int) -> list[int]:
+    """The tokens that may come after ``new`` new ones, of V whose logits rise."""
+    tokens = np.zeros(2 + new, np.int32)
+    return np.flatnonzero(Chooser(params).weights(np.arange(V, dtype=np.float32), tokens, 2)).tolist()
+
+
+def test_a_forced_token_is_the_only_one_at_its_place() -> None:
+    params = SamplingParams(forced_tokens={0: 3, 2: 1})
+    assert [possible(params, new) for new in range(4)] == [[3], list(range(V)), [1], list(range(V))]
+
+
+@pytest.mark.parametrize("k", [1, 2, V - 1, V])
+def test_the_k_most_likely_tokens_are_possible(k: int) -> None:
+    assert possible(SamplingParams(top_k=k), 0) == list(range(V - k, V))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.int32])
+def test_logits_become_floats_that_numpy_can_compute_with(dtype: Any) -> None:
+    logits = np.arange(6).reshape(2, 3).astype(dtype)
+    kept = np.dtype(dtype).kind == "f"
+    with emulated_device():
+        for found in (float_rows(logits), float_rows(to_device(logits, "cuda"))):
+            assert isinstance(found, np.ndarray)
+            assert found.dtype == (dtype if kept else np.float32)
+            assert found.tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert (float_rows(logits) is logits) == kept
 
 
 def test_log_probabilities_without_any_other_setting() -> None:

@@ -25,6 +25,7 @@ from minitrain.nn import DecoderBlock, TransformerBlock
 from tests.helpers.model_checks import KEY
 from tests.helpers.model_zoo import Labelled, Pairs, Tokens
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")  # reference code keeps more
 B, T, V, C, LAYERS = 4, 64, 65, 128, 6
 SHAPE: dict[str, Any] = {"n_layer": LAYERS, "n_head": 4, "n_embd": C, "dropout": 0.1}
 rng = np.random.default_rng(0)

@@ -69,7 +69,7 @@ def files_of_tests(chosen: Iterable[Target]) -> list[str]:
     found = {test for tests in own.values() for test in tests}
     others = {target.function.__module__ for target in chosen if target.name not in own}
     if any(not module.startswith("minitrain.optim.") for module in others):
-        paths = (path for path in TESTS.rglob("test_*.py") if "peers" not in path.parts)
+        paths = (path for path in TESTS.rglob("test_*.py") if not {"docs", "peers"} & {*path.parts})
         found.update(path for path in paths if _is_about_units(path.read_text(encoding="utf-8")))
     elif others:
         found.update((TESTS / "optim").rglob("test_*.py"))

@@ -19,6 +19,7 @@ def test_draws() -> None:
     weight = np.array([0.0, 1.0, 0.0, 3.0, 0.0])
     drawn = [draw(weight, number) for number in (0.0, 0.2, 0.25, 0.5, LAST)]
     assert drawn == [1, 1, 3, 3, 3]
+    assert [draw(np.array([1.0, 1.0, 2.0]), number) for number in (0.0, 0.25, 0.49, 0.5, LAST)] == [0, 1, 1, 2, 2]
     assert np.array_equal(normalized(np.array([weight, 2 * weight])), [weight / 4] * 2)
 
 

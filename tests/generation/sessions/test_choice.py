@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minitrain.backend import use_kernels
 from minitrain.backend.precision import use_precision
 from minitrain.errors import ConfigError
 from minitrain.generation import UncachedSession, session_for
@@ -22,8 +23,10 @@ from minitrain.generation.sessions.weights import with_weights
 from minitrain.models import GPT, GPTConfig, Llama, LlamaConfig, Seq2Seq, Seq2SeqConfig
 from minitrain.nn import add_lora
 from minitrain.nn.attention.past import rows_needed
+from minitrain.testing.cuda.fake import emulated_device
 from tests.helpers.own_product import only_with_own_product
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 VOCABULARY = 23
 SMALL = GPTConfig(VOCABULARY, n_layer=1)
 
@@ -94,6 +97,16 @@ def test_each_session_gets_its_settings(monkeypatch: pytest.MonkeyPatch) -> None
     assert (type(rounded), rounded.slots, rounded.device) == (CachedSession, 3, "cpu")
     weight = double.head.weight.data
     assert 0 < abs(rounded.model.head.weight.data - weight).max() <= abs(weight).max() / 127
+
+
+def test_on_a_gpu_a_model_gets_a_graph_unless_its_keys_have_places() -> None:
+    with emulated_device(), use_kernels("reference"):
+        found = session_for(GPT(SMALL).to("cuda"), 2, device="cuda")
+        assert isinstance(found, GraphedSession)
+        assert (found.slots, found.device, found._plain_if_refused) == (2, "cuda", True)
+        for config in (dataclasses.replace(SMALL, positions="alibi"), LlamaConfig(VOCABULARY, n_layer=1, window=3)):
+            model = (GPT if isinstance(config, GPTConfig) else Llama)(config).to("cuda")
+            assert isinstance(session_for(model, device="cuda"), CachedSession)
 
 
 @only_with_own_product

@@ -396,6 +396,25 @@ def test_copies_count_rows_from_the_first_that_is_held() -> None:
     assert (~np.isnan(session._values[:, 1]).all(axis=(0, 1, 2, 4))).sum() == held.length - held.first
 
 
+@pytest.mark.parametrize("differs", [3, 598, 600])
+def test_of_what_both_hold_the_beginning_is_not_copied(differs: int) -> None:
+    """Both have dropped rows; they differ before the first that is held, after it, or not at all."""
+    bench = Bench(1500, 3)
+    text = np.arange(600) % V
+    other = np.where(np.arange(600) < differs, text, (text + 1) % V)
+    for start in (0, 200, 400):
+        bench.extend({0: text[start : start + 200], 1: other[start : start + 200]}, False)
+    session, (first, second) = bench.session, bench.kept[:2]
+    assert 3 < first.first == second.first < 598
+    session._keys[:, 1], session._values[:, 1] = np.nan, np.nan
+    session.copy(0, 1)
+    begin, end, rows = max(0, differs - first.first), first.length - first.first, session._values.shape[4]
+    copied = ~np.isnan(session._values[:, 1]).all(axis=(0, 1, 2, 4))
+    assert copied.tolist() == [begin <= i < end for i in range(rows)]
+    strips = ~np.isnan(session._keys[:, 1]).all(axis=(0, 1, 3, 4))
+    assert strips.tolist() == [begin // WIDTH <= i < -(-end // WIDTH) for i in range(rows // WIDTH)]
+
+
 def test_memory() -> None:
     """What is allocated, and that logits are the caller's own."""
     for longest, window in ((100, None), (1000, 7), (65, 3)):

@@ -18,6 +18,7 @@ from minitrain.models import Seq2Seq, Seq2SeqConfig
 from tests.helpers.decoders import VOCABULARY, decoders
 from tests.helpers.own_product import only_with_own_product
 
+pytestmark = pytest.mark.usefixtures("compiled_kernels")
 ROWS = st.integers(0, 1000).map(
     lambda seed: np.random.default_rng(seed).standard_t(3, (seed % 7 + 1, seed % 11 + 1)).astype(np.float32)
 )

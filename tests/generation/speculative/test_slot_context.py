@@ -19,7 +19,7 @@ TEXTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
 
 def run(texts: list[tuple[list[int], list[int]]]) -> None:
     """Move to each text, and add guesses as far as there is room."""
-    session = CountingSession(TableModel(3, LONGEST), 2)
+    session = CountingSession(TableModel(3, LONGEST), 3)
     context, old = SlotContext(session, 1), [2]
     for text, guesses in texts:
         start, old_start = context_start(len(text), LONGEST), context_start(len(old), LONGEST)
