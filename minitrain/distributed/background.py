@@ -107,7 +107,7 @@ class OnStream:
 
 
 def beside(array: Array, most: int | None = None) -> Background | OnStream:
-    """What makes calls for such an array beside the computation; for ``most`` see `Background`."""
+    """An `OnStream` for calls about an array of a GPU, a `Background` with ``most`` for others."""
     return OnStream(array_module(array)) if is_cupy(array) else Background(most)
 
 
