@@ -396,6 +396,21 @@ def test_a_drafter_hears_once_of_each_row_that_has_ended() -> None:
     assert sorted(asked.released) == [0, 1, 2]
 
 
+def test_after_an_error_nothing_is_held() -> None:
+    class Failing(Asked):
+        def propose(self, requests: Mapping[int, DraftRequest]) -> Mapping[int, Proposal]:
+            if len(self.most) == 2:
+                raise KeyError
+            return super().propose(requests)
+
+    asked, session = Failing(), CountingSession(TableModel(V), 2)
+    params = [SamplingParams(max_new_tokens=n) for n in (9, 2, 9)]
+    with pytest.raises(KeyError):
+        speculative_generate(session, [[0], [1], [2]], params, draft=asked)
+    assert asked.released == [1, 0, 2]  # the second has ended, and the third has its place
+    assert session.used() == []
+
+
 def test_a_session_without_a_free_slot_is_refused() -> None:
     session = CountingSession(TableModel(V), 1)
     session.extend({0: np.array([1], np.int32)})

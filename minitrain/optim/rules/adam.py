@@ -49,9 +49,7 @@ def adam_update(
     For the settings see `Adam`, for the rest `Optimizer.update`.
     """
     rate, grad_rate, decay, root = (
-        adam_numbers(step, lr, beta1, beta2, weight_decay, mix)
-        if late is None
-        else late_numbers(late, weight)
+        adam_numbers(step, lr, beta1, beta2, weight_decay, mix) if late is None else late_numbers(late, weight)
     )
     g = coupled_gradient(weight, grad, weight_decay=0.0 if decoupled else weight_decay, grad_scale=grad_scale)
     if decoupled:

@@ -45,6 +45,7 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "NumPy plus": lambda x: NUMBERS + x,
     "NumPy in place": lambda x: np.add(NUMBERS, 1, out=x),
     "where": lambda x: np.where(x > 1, NUMBERS, x),
+    "where NumPy": lambda x: np.where(NUMBERS > 1, x, x),
     "assigned": lambda x: x.__setitem__(slice(0, 3), NUMBERS),
     "list assigned": lambda x: x.__setitem__(0, [1, 2, 3, 4]),
     "list as index": lambda x: x[[0, 1]],

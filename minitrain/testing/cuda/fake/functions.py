@@ -187,7 +187,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """``x`` where the condition holds, ``y`` elsewhere; with the condition alone, the places where it holds."""
     if x is None and y is None:
         return NAMESPACE["nonzero"](condition)
-    if not isinstance(condition, ndarray):  # CuPy broadcasts arrays only
+    if np.isscalar(condition):  # CuPy broadcasts arrays only
         condition = asarray(condition)
     return compute("where", np.where, condition, x, y)
 
