@@ -25,7 +25,7 @@ _CHUNK = 1 << 15
 def round_in_place(array: Vector) -> None:
     """Round a flat float32 array to bfloat16 numbers. NaN stays NaN; what is too large becomes infinite."""
     if is_cupy(array):
-        unpack(packed(array), array)
+        unpack(as_operand(array, name="bfloat16").view("uint16"), array)
         return
     for start in range(0, array.size, _CHUNK):
         part = array[start : start + _CHUNK]
@@ -39,30 +39,20 @@ def round_in_place(array: Vector) -> None:
 
 def rounded_add(left: Vector, right: Vector, out: Vector) -> None:
     """``out = left + right``, rounded; flat float32 arrays."""
-    if is_cupy(out):
-        array_module(out).add(left, right, out=out)
-        round_in_place(out)
-        return
-    for start in range(0, out.size, _CHUNK):
-        where = slice(start, start + _CHUNK)
-        np.add(left[where], right[where], out=out[where])
+    chunk = max(1, out.size) if is_cupy(out) else _CHUNK
+    for start in range(0, out.size, chunk):
+        where = slice(start, start + chunk)
+        array_module(out).add(left[where], right[where], out=out[where])
         round_in_place(out[where])
 
 
 def packed(array: Vector) -> Vector:
     """The upper halves of a rounded array (n,): (n,) uint16."""
-    if is_cupy(array):
-        return as_operand(array, name="bfloat16").view("uint16")
-    return np.ascontiguousarray(array.view(np.uint16)[_UPPER::2])
+    return array_module(array).ascontiguousarray(array.view("uint16")[_UPPER::2])  # type: ignore[no-any-return]
 
 
 def unpack(halves: Vector, out: Vector) -> None:
     """Fill ``out`` (n,) with the numbers whose upper halves (n,) these are."""
-    if is_cupy(out):
-        bits = out.view("uint32")
-        bits[...] = halves
-        bits <<= 16
-        return
-    words = out.view(np.uint16)
+    words = out.view("uint16")
     words[_UPPER::2] = halves
     words[1 - _UPPER :: 2] = 0

@@ -111,3 +111,28 @@ def test_for_arrays_of_a_gpu_it_is_a_stream():
     assert type(beside(np.zeros(4))) is Background
     assert beside(np.zeros(4)).most is None
     assert beside(np.zeros(4), 3).most == 3
+
+
+def test_the_hidden_share_is_between_none_and_all():
+    background = Background()
+    assert background.hidden == 0.0
+    for busy, waited, hidden in ((2.0, 0.5, 0.75), (2.0, 3.0, 0.0), (2.0, 0.0, 1.0)):
+        background.busy, background.waited = busy, waited
+        assert background.hidden == hidden
+
+
+def test_what_is_abandoned_ends_by_itself_and_others_begin_anew():
+    background, seen = Background(), []
+    threads = []
+
+    def work():
+        threads.append(threading.current_thread())
+
+    background.submit(work)
+    background.abandon()
+    background.submit(lambda: seen.append(threading.current_thread()))
+    background.wait()
+    threads[0].join(timeout=5)
+    assert not threads[0].is_alive()
+    assert seen[0] is not threads[0]
+    assert all(thread.daemon for thread in (*threads, *seen))  # none of them holds up the end of the program

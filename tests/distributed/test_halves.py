@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from minitrain.backend.precision import half_dtype
 from minitrain.distributed import Group, run_ranks
 from minitrain.distributed.halves import packed, round_in_place, rounded_add, unpack
+from minitrain.distributed.halving import reversed_bits, suits
 from minitrain.distributed.tree import tree_sum
 
 FLOATS = arrays(np.uint32, st.integers(0, 40), elements=st.integers(0, 2**32 - 1)).map(
@@ -65,3 +66,13 @@ def test_sums_of_halves_have_the_order_and_the_roundings_of_the_tree(ranks):
 
     assert set(run_ranks(ranks, work)) == {expected.tobytes()}
     assert expected.tobytes() != tree_sum([term.copy() for term in terms]).tobytes()
+
+
+def test_reversed_bits():
+    assert [reversed_bits(ranks) for ranks in (1, 2, 4)] == [[0], [0, 1], [0, 2, 1, 3]]
+    for ranks in (8, 32):
+        assert reversed_bits(ranks) == [int(f"{n:0{ranks.bit_length() - 1}b}"[::-1], 2) for n in range(ranks)]
+
+
+def test_many_ranks_and_powers_of_two_add_by_pairs():
+    assert [ranks for ranks in range(1, 129) if suits(ranks)] == [16, 32, 64, 128]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 
@@ -20,7 +21,7 @@ from minitrain.distributed import Alone, NcclGroup, halves, run_ranks
 from minitrain.distributed.launch.gpus import local_rank, visible_to
 from minitrain.distributed.nccl import on_device
 from minitrain.distributed.rows import gather_rows
-from minitrain.errors import ConfigError, DeviceError
+from minitrain.errors import ConfigError, DeviceError, ShapeError
 from minitrain.testing.cuda import nccl as stand_in
 from minitrain.testing.cuda.fake import emulated_device
 from minitrain.testing.cuda.fake.streams import StreamOrderError
@@ -112,6 +113,42 @@ def test_rows_are_joined_on_each_gpu(counts):
 
     size = len(counts)
     assert on_gpus(size, lambda group: joined(group, f"cuda:{group.rank}")) == run_ranks(size, joined)
+
+
+def test_rows_may_lie_anywhere_and_there_may_be_none():
+    def joined(group):
+        rows = to_device(np.arange(12.0).reshape(3, 4), f"cuda:{group.rank}")
+        (found,) = gather_rows(group, [rows.T[:2]], f"cuda:{group.rank}")
+        assert gather_rows(group, [], f"cuda:{group.rank}") == []
+        return to_numpy(found).tolist()
+
+    expected = [[0.0, 4.0, 8.0], [1.0, 5.0, 9.0]] * 2
+    assert on_gpus(2, joined) == [expected] * 2
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_rows_that_do_not_fit_are_named(odd):
+    """Those of the first rank, and the first others."""
+    usual, other = "[('float64', [2])]", "[('float32', [3])]"
+
+    def differ(group):
+        gather_rows(group, [np.zeros((1, 3), "float32") if group.rank == odd else np.zeros((1, 2))])
+
+    both = (other, usual) if odd == 0 else (usual, other)
+    with pytest.raises(
+        ShapeError, match=re.escape(f"ranks have rows that do not fit together: {both[0]} and {both[1]}")
+    ):
+        run_ranks(3, differ)
+
+
+def test_a_group_ends_its_communicator_and_knows_what_its_carrier_knows():
+    def work(group):
+        before = group.failure
+        group.carrier.failure = "rank 7 is gone"
+        group.close()
+        return before, group.failure, group._communicator._alive
+
+    assert on_gpus(2, work) == [("", "rank 7 is gone", False)] * 2
 
 
 def test_the_host_does_not_wait_for_an_exchange():

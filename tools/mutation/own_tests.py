@@ -135,14 +135,18 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
     "distributed": {
         "distributed.agreement": ("distributed/test_agreement.py",),
         "distributed.background": ("distributed/test_background.py",),
-        "distributed.group": ("distributed/test_group_of_threads.py",),
+        "distributed.group": (
+            "distributed/test_group_of_threads.py",
+            "distributed/test_halves.py",
+            "distributed/test_groups.py",
+        ),
         "distributed.halves": ("distributed/test_halves.py", "distributed/test_nccl.py"),
-        "distributed.halving": ("distributed/test_groups.py",),
+        "distributed.halving": ("distributed/test_halves.py", "distributed/test_groups.py"),
         "distributed.micro_batches": ("distributed/test_tree.py",),
         "distributed.nccl": ("distributed/test_nccl.py",),
         "distributed.rows": ("distributed/test_nccl.py",),
         "distributed.threads": ("distributed/test_group_of_threads.py",),
-        "distributed.tree": ("distributed/test_tree.py",),
+        "distributed.tree": ("distributed/test_tree.py", "distributed/test_halves.py"),
     },
     "ranks": {
         "distributed.pieces": ("optim/test_shared_moments.py",),

@@ -91,6 +91,8 @@ class NcclCommunicator:
     """
 
     def __init__(self, ndev: int, commId: Any, rank: int) -> None:
+        if type(commId) is not type(get_unique_id()):  # tuples in CuPy 13, bytes in newer ones
+            raise TypeError(f"commId is a {type(commId).__name__}")
         if len(commId) != ID_BYTES:
             raise NcclError(4, f"a unique id has {ID_BYTES} bytes, got {len(commId)}")
         if not 0 <= rank < ndev:
