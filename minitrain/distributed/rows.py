@@ -29,8 +29,7 @@ def gather_rows(group: Group, arrays: Sequence[Array], device: str = "cpu") -> l
         ShapeError: on every rank, if two ranks have rows of different shapes or dtypes, or other numbers of arrays.
     """
     xp: Any = library_for(device)
-    mine = [xp.ascontiguousarray(array) for array in arrays]
-    every = group.gather([[array.dtype.name, list(array.shape)] for array in mine])
+    every = group.gather([[array.dtype.name, list(array.shape)] for array in arrays])
     kinds = [[(dtype, shape[1:]) for dtype, shape in told] for told in every if told]
     if any(kind != kinds[0] for kind in kinds):
         raise ShapeError(
@@ -42,8 +41,8 @@ def gather_rows(group: Group, arrays: Sequence[Array], device: str = "cpu") -> l
         ends = np.cumsum(counts)
         whole = xp.empty((int(ends[-1]), *shape), dtype)
         parts = [whole[end - count : end] for end, count in zip(ends, counts, strict=True)]
-        if mine:
-            parts[group.rank][...] = mine[number]
+        if arrays:
+            parts[group.rank][...] = arrays[number]
         memory = [part.reshape(-1).view(np.uint8) for part in parts]
         group.exchange_arrays(
             dict.fromkeys(group.others, memory[group.rank]), {rank: memory[rank] for rank in group.others}

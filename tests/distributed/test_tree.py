@@ -95,3 +95,22 @@ def test_a_number_of_ranks_that_does_not_fit_is_refused_with_those_that_do():
     with pytest.raises(ConfigError, match="use 1 rank, or make"):
         check_ranks(1, 3)
     check_ranks(6, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_terms_are_added_as_one_wishes(count):
+    """In every step of the tree, whether the terms are there or come one after the other."""
+    terms = [np.array([float(2**n)]) for n in range(count)]
+
+    def add(left, right, out):
+        np.add(left, right, out=out)
+        out += 1000  # counts the additions
+
+    expected = 2**count - 1 + 1000 * (count - 1)
+    assert tree_sum([term.copy() for term in terms], add).tolist() == [expected]
+    memory = np.empty(1)
+    sums = TreeSum([memory], add)
+    for number, term in enumerate(terms):
+        memory[...] = term
+        sums.add(last=number == count - 1)
+    assert memory.tolist() == [expected]

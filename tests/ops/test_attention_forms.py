@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from minitrain.backend import use_kernels
 from minitrain.errors import ShapeError
 from minitrain.nn import create_causal_mask, create_window_mask
-from minitrain.ops import attention_backward, attention_forward
+from minitrain.ops import attention_backward, attention_forward, second_order_registry
 from minitrain.random import Key
 from minitrain.testing.strategies import arrays, distinct_sizes
 
@@ -199,3 +200,21 @@ def test_a_window_of_the_whole_text_is_the_causal_mask():
     expected = results([q, q, q], q, mask=create_causal_mask(5))
     for window in (5, 1000):
         assert_same(results([q, q, q], q, causal=True, window=window), expected)
+
+
+def test_without_dropout_no_random_number_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the forward, nor in its backward, nor in the backward of that."""
+
+    def draws(*_: Any) -> Any:
+        raise AssertionError("a mask was drawn")
+
+    # the package has functions of these names
+    for module in ("minitrain.ops.attention.attention", "minitrain.ops.second.attention"):
+        monkeypatch.setattr(importlib.import_module(module), "dropout_mask", draws)
+    q, k, v, dout = (np.random.default_rng(i).standard_normal((1, 3, 2, 4)) for i in range(4))
+    with use_kernels("reference"):
+        _, cache = attention_forward(q, k, v, causal=True, dropout=0.0, key=Key.from_seed(0))
+        attention_backward(dout, cache)
+        second_order_registry()["attention"].backward(q, k, v, None, dout, cache)
+        with pytest.raises(AssertionError, match="a mask was drawn"):
+            attention_forward(q, k, v, causal=True, dropout=0.5, key=Key.from_seed(0))

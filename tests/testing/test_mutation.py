@@ -260,20 +260,73 @@ def test_a_weak_test_lets_mistakes_through_and_they_are_listed(module, monkeypat
     assert f"{len(outcomes)} mutants of 2 functions: {len(outcomes) - survivors} noticed, 0 equivalent" in text
 
 
-def test_a_test_that_fails_without_a_mistake_notices_nothing(module, monkeypatch):
-    """As one does that an earlier mutant broke: it is left out from then on."""
+def test_a_process_in_which_a_test_fails_without_a_mistake_is_given_up(module, monkeypatch):
+    """Something was left behind there. Its first mutant has an outcome in any case, so that there is an end."""
     monkeypatch.setattr(Target, "path", "planted.py")
     runs = []
 
-    def breaks() -> bool:
-        module.scaled_backward(DOUT, (X, WEIGHT)) if not runs else None
-        runs.append(None)
-        return len(runs) == 1  # passes in the survey alone
+    def passes(times: int) -> Callable[[], bool]:
+        runs.clear()
 
-    _, _, outcomes = hunted(module, breaks)
-    assert outcomes
-    assert not [o for o in outcomes if o.killer]
-    assert len(runs) == 3, "once in the survey, once with a mutant and once without"
+        def check() -> bool:
+            module.scaled_backward(DOUT, (X, WEIGHT)) if not runs else None
+            runs.append(None)
+            return len(runs) <= times
+
+        return check
+
+    _, _, outcomes = hunted(module, passes(1))  # in the survey
+    assert [(o.number, o.killer) for o in outcomes] == [(0, "")]
+    _, _, outcomes = hunted(module, passes(4))  # three mutants are not noticed by a test that calls nothing
+    assert [(o.number, o.killer) for o in outcomes] == [(0, ""), (1, ""), (2, "")]
+
+
+def test_what_another_test_notices_counts_in_such_a_process_too(module, monkeypatch):
+    monkeypatch.setattr(Target, "path", "planted.py")
+    target = Target(module.scaled_backward, "")
+    good = [True]
+
+    def spoiled() -> bool:
+        try:
+            return good[0] and weak(module)
+        except Exception:
+            return False
+
+    checks = {"a quick one": spoiled, "strong": lambda: strong(module)}
+    visits = [Visit("a quick one", True, 0.0, [target.name]), Visit("strong", True, 1.0, [target.name])]
+    todo = [(target.name, number) for number in range(len(list(target.mutants())))]
+    whole = list(hunt(todo, {target.name: target}, visits, checks))
+    first = next(o for o in whole if o.number > 0 and o.killer == "strong")
+    good[0] = False
+    (outcome,) = hunt(todo[first.number :], {target.name: target}, visits, checks)
+    assert outcome == first
+
+
+SPOILS = """
+LEFT_BEHIND = []
+
+def double(x):
+    if x > 5:
+        LEFT_BEHIND.append(x)
+    return x * 2
+"""
+
+
+def test_a_mutant_that_spoils_the_process_hides_none_of_the_next(tmp_path, monkeypatch):
+    """Whoever turns the condition passes the test once, and fails it for ever."""
+    (tmp_path / "spoils.py").write_text(SPOILS)
+    (tmp_path / "test_spoils.py").write_text(
+        "import spoils\n\ndef test_it():\n    assert not spoils.LEFT_BEHIND\n    assert spoils.double(3) == 6\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    report = try_mutants(["spoils:double"], ["test_spoils.py"])
+    made = list(target_of("spoils:double").mutants())
+    unnoticed = {made[outcome.number].after for outcome in report.outcomes if not outcome.killer}
+    assert len(report.outcomes) == len(made)
+    assert {"if x <= 5:", "if not x > 5:"} & unnoticed  # they leave something behind, and the result is right
+    assert all(after.startswith(("if ", "LEFT_BEHIND", "pass")) for after in unnoticed)
+    assert "return -(x * 2)" in {made[outcome.number].after for outcome in report.outcomes if outcome.killer}
 
 
 def test_tests_that_cost_least_for_a_chance_come_first(module, monkeypatch):

@@ -20,6 +20,8 @@ The cap is ``softcap tanh(z / softcap)``. With ``t = C / softcap``: ``cap' = 1 -
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...backend.arrays import Array
 from ...backend.precision import wide
 from ..attention.attention import AttentionCache, softmax_parts, sum_groups, sum_to
@@ -62,8 +64,8 @@ def attention_backward_backward(
     k, v, uk, uv = (heads_first(for_queries(x, query)) for x in (key, value, ddk, ddv))  # (B, H, S, D)
 
     moved_z = scale * (product(uq, k.swapaxes(-1, -2)) + product(q, uk.swapaxes(-1, -2)))  # (B, H, T, S)
-    slope = None if softcap is None else capped_slope(similar, softcap)
-    moved_s = moved_z if slope is None else moved_z * slope
+    slope: Any = None if softcap is None else capped_slope(similar, softcap)
+    moved_s = moved_z if softcap is None else moved_z * slope
     if ddbias is not None:
         moved_s = moved_s + ddbias
     moved_p = _softmax_jacobian(p, moved_s)
@@ -74,7 +76,7 @@ def attention_backward_backward(
     moved_centre = (moved_p * dp + p * moved_dp).sum(axis=-1, keepdims=True)  # (B, H, T, 1)
     ds, moved_ds = p * centred, moved_p * centred + p * (moved_dp - moved_centre)
     dz, moved_dz = ds, moved_ds
-    if softcap is not None and slope is not None:
+    if softcap is not None:
         dz, moved_dz = ds * slope, moved_ds * slope - 2 * ds * slope * moved_z * similar / softcap**2
     dq = scale * heads_first(product(moved_dz, k) + product(dz, uk))
     dk = scale * heads_first(product(moved_dz.swapaxes(-1, -2), q) + product(dz.swapaxes(-1, -2), uq))

@@ -92,7 +92,9 @@ def hunt(
     """Try mutants one after another.
 
     A test that fails on a mutant is run again on the code as it is. If it fails there too, it has not noticed the
-    mutant: an earlier mutant may have left something behind in this process. Such a test is not used any more.
+    mutant: a mutant may have left something behind in this process, which then is of no more use. The generator ends
+    before its time, after at least one mutant; a mutant that a spoiled test might have noticed is left for another
+    process, unless it was the first of this one.
 
     Args:
         todo: targets and numbers of mutants, those of one target in a row.
@@ -103,8 +105,7 @@ def hunt(
     """
     kills: Counter[str] = Counter()
     trees: dict[str, list[Mutant]] = {}
-    broken: set[str] = set()
-    for name, number in todo:
+    for place, (name, number) in enumerate(todo):
         starting(name, number)
         target = targets[name]
         if name not in trees:
@@ -113,17 +114,19 @@ def hunt(
         tests = [visit for visit in visits if name in visit.called]
         # First those that cost least for a chance: quick ones, and those that noticed other mutants of this function.
         tests.sort(key=lambda v: (v.seconds / (1 + kills[v.test]), v.test))
-        code, killer = target.compiled(trees[name][number].tree), ""
-        for test in (visit.test for visit in tests if visit.test not in broken):
+        code, killer, spoiled = target.compiled(trees[name][number].tree), "", False
+        for test in (visit.test for visit in tests):
             with exchanged(target, code):
                 passed = checks[test]()
             if not passed and checks[test]():
                 killer = test
                 break
-            if not passed:
-                broken.add(test)
+            spoiled |= not passed
         kills[killer] += 1
-        yield Outcome(name, number, killer)
+        if killer or not spoiled or place == 0:
+            yield Outcome(name, number, killer)
+        if spoiled:
+            return
 
 
 def _noting(target: Target) -> ast.FunctionDef:
@@ -181,6 +184,7 @@ class Plugin:
                 todo = [(target, number) for target, number in self.task["todo"]]
                 for outcome in hunt(todo, found, visits, checks, lambda *mutant: write("start", mutant)):
                     write("outcome", outcome)
+                write("ended", ())
         return True
 
     def pytest_runtest_logreport(self, report: Any) -> None:

@@ -93,6 +93,10 @@ def hunt(
             elif kind == "outcome":
                 note(Outcome(*values))
                 worker.done += 1
+            elif kind == "ended":
+                worker.ended = True  # of its own accord: what it left goes to a fresh process
+            elif (rest := worker.task["todo"][worker.done :]) and worker.ended:
+                team.start({**worker.task, "todo": rest})
             elif rest := worker.task["todo"][worker.done :]:
                 if worker.current != tuple(rest[0]):
                     raise RuntimeError(f"pytest ended with {values} before the first mutant\n{worker.log()}")
@@ -107,7 +111,7 @@ class _Worker:
     """One process with its task, and how far it is."""
 
     def __init__(self, folder: Path, number: int, task: dict[str, Any], files: Sequence[str]) -> None:
-        self.task, self.done = task, 0
+        self.task, self.done, self.ended = task, 0, False
         self.current: tuple[str, int] | None = None
         self.limit: float = STUCK
         self._results, self._log = folder / f"{number}.results", folder / f"{number}.log"

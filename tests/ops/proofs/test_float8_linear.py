@@ -39,6 +39,14 @@ def test_gradients_are_right_up_to_rounding(gelu: str | None, seed: int, bias: b
         assert 2e-3 < result.error < 0.2, "8 bits must show"
 
 
+def test_without_a_bias_there_is_no_gradient_of_one() -> None:
+    x, weight = (np.ones((16, 16), np.float32) for _ in range(2))
+    with use_precision("float8"):
+        _, cache = float8_linear_forward.reference(x, weight)
+        assert cache.x_scale is not None
+        assert float8_linear_backward.reference(x, cache)[2] is None
+
+
 def test_layers() -> None:
     for layer in (FeedForward(16, 32, np.random.default_rng(0)), GatedFeedForward(16, 32, np.random.default_rng(0))):
         for parameter in layer.parameters():

@@ -137,7 +137,7 @@ def test_attention_with_all_its_options():
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((2, t, h, 3)) for t, h in ((3, 4), (5, 2), (5, 2)))
     bias, slopes, mask = rng.standard_normal((4, 1, 5)), np.array([0.5, 0.25, 0.1, 0.0]), rng.random((3, 5)) > 0.2
-    options = {"causal": True, "window": 4, "softcap": 2.0, "scale": 0.7, "alibi_slopes": slopes, "mask": mask}
+    options = {"causal": True, "window": 4, "softcap": 3.0, "scale": 0.7, "alibi_slopes": slopes, "mask": mask}
     options |= {"dropout": 0.3, "key": Key.from_seed(3), "key_lengths": np.array([5, 4])}
     check_second(registry()["attention"], None, q, k, v, bias, settings=CheckSettings(tolerance=1e-5), **options)
 
@@ -221,3 +221,24 @@ def test_observers_come_back():
         pass
     out, _ = registry()["softmax"].forward(np.zeros((1, 2)))
     np.testing.assert_array_equal(out, [[0.5, 0.5]])
+
+
+def test_rows_that_are_divided_by_a_constant_do_not_bend():
+    """Rows of zeros, below ``eps`` and exactly there."""
+    eps = 0.25
+    x = np.array([[0.0, 0.0], [eps / 2, 0.0], [0.0, -eps], [3.0, 4.0]])
+    u, g = np.array([[1.0, 2.0]] * 4), np.array([[0.5, -1.0]] * 4)
+    pair = registry()["l2_normalize"]
+    _, cache = pair.forward.reference(x, eps=eps)
+    ddout, dx = second_order_registry()["l2_normalize"].backward(u, g, cache)
+    assert (dx[:3] == 0).all()
+    assert (dx[3] != 0).all()
+    np.testing.assert_array_equal(ddout, pair.backward.reference(u, cache))
+
+
+def test_a_second_derivative_of_a_scale_is_an_array():
+    pair = registry()["scale"]
+    x, log_scale = np.ones((2, 3)), np.array(0.5)
+    _, cache = pair.forward.reference(x, log_scale)
+    found = second_order_registry()["scale"].backward(x, np.array(1.0), x, cache)
+    assert all(is_array(one) for one in found)
