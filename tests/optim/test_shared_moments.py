@@ -15,7 +15,7 @@ from minitrain.distributed.pieces import Piece
 from minitrain.errors import CheckpointError, ConfigError, MinitrainError
 from minitrain.models import MLP, MLPConfig
 from minitrain.nn import pack
-from minitrain.optim import AdamW
+from minitrain.optim import AdamW, buckets
 from minitrain.optim.shared_moments import kinds_of, load_moments
 
 
@@ -36,9 +36,17 @@ def step(made: AdamW, seed: int) -> None:
     made.step()
 
 
+@pytest.mark.parametrize("smallest", [1, 4, 1 << 20])
 @settings(max_examples=15, deadline=None)
 @given(ranks=st.integers(1, 5), features=st.integers(1, 5))
-def test_pieces_cover_each_moment_once_and_updates_reach_all(ranks, features):
+def test_pieces_cover_each_moment_once_and_updates_reach_all(smallest, ranks, features):
+    """In one bucket, in a few, and in one for each parameter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buckets, "SMALLEST", smallest)
+        check_pieces_and_updates(ranks, features)
+
+
+def check_pieces_and_updates(ranks, features):
     alone = optimizer(None, features)
     for seed in range(3):
         step(alone, seed)
@@ -140,6 +148,24 @@ def test_moments_are_shared_once_whoever_goes_on_with_the_optimizer():
             np.testing.assert_array_equal(after[name].data, piece.data)
         with pytest.raises(ConfigError, match=r"as rank [01] of 2, and cannot go on as rank 0 of 1: save a checkpoint"):
             made.share(Alone())
+        other = copy.copy(group)
+        made.share(other)
+        assert made._shared.group is other
+
+    run_ranks(2, work, patience=20)
+
+
+def test_moments_that_are_there_already_are_shared_as_they_are():
+    alone = optimizer(None)
+    step(alone, 0)
+    whole = alone.state_dict()["moments"]
+
+    def work(group: Group) -> None:
+        made = optimizer(None)
+        step(made, 0)
+        made.share(group)
+        for name, piece in made.state_dict()["moments"].items():
+            np.testing.assert_array_equal(piece.of(whole[name]), piece.data)
 
     run_ranks(2, work, patience=20)
 
