@@ -8,13 +8,13 @@ time by at most 2^-8 of itself, and has the same bytes for every number of ranks
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..backend.arrays import array_module, is_cupy
-from ..ops.linear.operands import as_operand
 
 Vector = NDArray[Any]
 _UPPER = 1 if sys.byteorder == "little" else 0
@@ -24,26 +24,28 @@ _CHUNK = 1 << 15
 
 def round_in_place(array: Vector) -> None:
     """Round a flat float32 array to bfloat16 numbers. NaN stays NaN; what is too large becomes infinite."""
-    if is_cupy(array):
-        unpack(as_operand(array, name="bfloat16").view("uint16"), array)
-        return
-    for start in range(0, array.size, _CHUNK):
-        part = array[start : start + _CHUNK]
-        bits = part.view(np.uint32)
-        nans = np.isnan(part)
+    xp = array_module(array)
+    for where in _chunks(array):
+        part = array[where]
+        bits = part.view("uint32")
+        nans = xp.isnan(part)
         bits += ((bits >> 16) & 1) + np.uint32(0x7FFF)
         bits &= np.uint32(0xFFFF0000)
-        if nans.any():
-            part[nans] = np.nan
+        if is_cupy(nans) or nans.any():  # a look at those of a GPU would wait
+            part[...] = xp.where(nans, np.float32(np.nan), part)
 
 
 def rounded_add(left: Vector, right: Vector, out: Vector) -> None:
     """``out = left + right``, rounded; flat float32 arrays."""
-    chunk = max(1, out.size) if is_cupy(out) else _CHUNK
-    for start in range(0, out.size, chunk):
-        where = slice(start, start + chunk)
+    for where in _chunks(out):
         array_module(out).add(left[where], right[where], out=out[where])
         round_in_place(out[where])
+
+
+def _chunks(array: Vector) -> Iterator[slice]:
+    """Parts that fit in the cache; on a GPU the whole."""
+    size = max(1, array.size) if is_cupy(array) else _CHUNK
+    return (slice(start, start + size) for start in range(0, array.size, size))
 
 
 def packed(array: Vector) -> Vector:

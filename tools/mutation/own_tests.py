@@ -115,7 +115,7 @@ OWN_TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "training.privacy.settings": ("training/privacy/test_settings.py",),
     },
     "precision": {
-        "ops.contract.products": ("ops/test_products.py",),
+        "ops.contract.products": ("backend/test_products.py",),
         "backend.precision": ("backend/test_precision.py",),
         "training.loss_scale": ("training/test_loss_scale.py",),
         "training.nonfinite": ("training/test_nonfinite.py",),
