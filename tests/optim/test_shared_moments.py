@@ -40,7 +40,7 @@ def step(made: AdamW, seed: int) -> None:
 @settings(max_examples=15, deadline=None)
 @given(ranks=st.integers(1, 5), features=st.integers(1, 5))
 def test_pieces_cover_each_moment_once_and_updates_reach_all(smallest, ranks, features):
-    """In one bucket, in a few, and in one for each parameter."""
+    """In a bucket for each parameter, in a few, and in one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(buckets, "SMALLEST", smallest)
         check_pieces_and_updates(ranks, features)
